@@ -1,0 +1,99 @@
+# pg_eventlog: an event log with Kafka's semantics inside PostgreSQL.
+#
+#   make, make install         build and install for the server of $(PG_CONFIG)
+#   make installcheck          tests against a running server that preloads us
+#   make demo [KEEP=1]         watch it work, on a throw-away server
+#   make check                 every test, on a throw-away server
+#   make format-check          is src/ in the house style?
+#
+# demo and check install the Debian packages that they miss and leave the
+# system's own PostgreSQL installation and clusters alone (test/server.sh).
+
+PG_CONFIG ?= pg_config
+
+# What needs no PGXS comes first: these run before the packages are there, and
+# PGXS has a "check" of its own that only says that it does nothing.
+house_goals := demo check format-check
+
+ifneq ($(filter $(house_goals),$(MAKECMDGOALS)),)
+
+export PG_CONFIG KEEP
+
+.PHONY: $(house_goals)
+demo:
+	@test/demo.sh
+check:
+	@test/check.sh
+format-check:
+	@test/format.sh --check
+
+else
+
+PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
+ifeq ($(PGXS),)
+$(error PostgreSQL's development files are missing: install postgresql-server-dev-NN, or set PG_CONFIG; "make check" and "make demo" do it by themselves)
+endif
+
+EXTENSION = pg_eventlog
+EVENTLOG_VERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" pg_eventlog.control)
+
+MODULE_big = pg_eventlog
+OBJS = $(patsubst src/%.c,src/%.o,$(sort $(wildcard src/*.c)))
+SHLIB_LINK = -llz4 -lzstd
+
+# The install script is written in numbered parts and joined here.
+SQL_PARTS = $(sort $(wildcard sql/[0-9][0-9]_*.sql))
+DATA_built = pg_eventlog--$(EVENTLOG_VERSION).sql
+DATA = $(wildcard sql/pg_eventlog--*--*.sql)
+
+# The server's headers count as system headers (-isystem wins over the -I that
+# PGXS adds), so that the warnings are about our code.  Left off, because the
+# server's interfaces force them on us:
+#   unused-parameter          callbacks and fmgr functions have fixed signatures
+#   sign-compare              its sizes and counts are signed and unsigned by turns
+#   missing-field-initializers  its routine and option tables are filled partly
+WERROR = -Werror
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) \
+	-DEVENTLOG_VERSION='"$(EVENTLOG_VERSION)"' -MMD -MP
+PG_CFLAGS = -Wall -Wextra $(WERROR) \
+	-Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+
+# The server's flags are those of the compiler that built it, gcc on Debian:
+# clang does not know all of them.
+ifneq ($(findstring clang,$(CC)),)
+PG_CFLAGS += -Wno-unknown-warning-option -Wno-ignored-optimization-argument
+endif
+
+# No bitcode for the JIT: nothing of ours is worth inlining into expressions,
+# and it would need clang.
+override with_llvm = no
+
+# Tests live in test/, their expected output in expected/.  pg_regress looks
+# below --outputdir first, which is how it finds expected/ up here.
+REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
+REGRESS_OPTS := --inputdir=test --outputdir=. --encoding=UTF8 --no-locale \
+	--load-extension=pg_eventlog
+ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS := $(REGRESS_OPTS)
+REGRESS_OPTS += --load-extension=pgtap
+PROVE_TESTS = $(sort $(wildcard test/t/*.pl))
+ifneq ($(PROVE_TESTS),)
+TAP_TESTS = 1
+endif
+
+EXTRA_CLEAN = src/*.d pg_eventlog--*.sql results/ regression.diffs regression.out \
+	tmp_check/ output_iso/ tmp_check_iso/
+
+include $(PGXS)
+
+$(DATA_built): $(SQL_PARTS) pg_eventlog.control Makefile
+	cat $(SQL_PARTS) > $@
+
+$(OBJS): pg_eventlog.control Makefile
+-include $(wildcard src/*.d)
+
+# For scripts: make -s print-REGRESS
+print-%:
+	@echo '$($*)'
+
+endif
