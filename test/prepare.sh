@@ -1,0 +1,100 @@
+#!/bin/sh
+# Install the Debian packages that a build and its tests need and that are
+# missing.  Names them first.  Asks only on a terminal, and not there either
+# under DEBIAN_FRONTEND=noninteractive.
+#
+#	test/prepare.sh build|test
+#
+# Prints nothing when everything is there.
+set -eu
+
+what=${1:-build}
+
+say() { printf '%s\n' "$*" >&2; }
+
+have_pgxs() {
+	[ -n "${PG_CONFIG:-}" ] && f=$("$PG_CONFIG" --pgxs 2>/dev/null) && [ -f "$f" ]
+}
+installed() {
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif [ -t 0 ]; then
+		sudo "$@"
+	else
+		sudo -n "$@"
+	fi
+}
+
+# What is missing, apart from the server itself: commands, headers, modules.
+missing_tools() {
+	command -v gcc >/dev/null || command -v "${CC:-gcc}" >/dev/null || echo gcc
+	printf '#include <stdio.h>\n' | ${CC:-gcc} -E - >/dev/null 2>&1 || echo libc6-dev
+	[ -f /usr/include/lz4.h ] || [ -f /usr/local/include/lz4.h ] || echo liblz4-dev
+	[ -f /usr/include/zstd.h ] || [ -f /usr/local/include/zstd.h ] || echo libzstd-dev
+	if [ "$what" = test ]; then
+		perl -MIPC::Run -e 1 2>/dev/null || echo libipc-run-perl
+		perl -MTest::More -MTime::HiRes -e 1 2>/dev/null || echo perl
+	fi
+}
+
+# The server's major version: that of PG_CONFIG, else what Debian calls default.
+server_version() {
+	if v=$("${PG_CONFIG:-pg_config}" --version 2>/dev/null); then
+		echo "$v" | sed 's/^PostgreSQL \([0-9]*\).*/\1/'
+	else
+		apt-cache depends postgresql 2>/dev/null |
+			sed -n 's/.*Depends: postgresql-\([0-9][0-9]*\)$/\1/p' | head -n 1
+	fi
+}
+
+missing_server() {
+	v=$1
+	have_pgxs || { installed "postgresql-server-dev-$v" || echo "postgresql-server-dev-$v"; }
+	bindir=$("${PG_CONFIG:-pg_config}" --bindir 2>/dev/null || echo "/usr/lib/postgresql/$v/bin")
+	[ -x "$bindir/initdb" ] || echo "postgresql-$v"
+	if [ "$what" = test ]; then
+		sharedir=$("${PG_CONFIG:-pg_config}" --sharedir 2>/dev/null || echo "/usr/share/postgresql/$v")
+		[ -f "$sharedir/extension/pgtap.control" ] || echo "postgresql-$v-pgtap"
+	fi
+}
+
+tools=$(missing_tools)
+version=$(server_version)
+if [ -n "$version" ] && [ -z "$tools" ] && [ -z "$(missing_server "$version")" ]; then
+	exit 0
+fi
+
+if ! command -v apt-get >/dev/null; then
+	say "Missing: $(echo $tools) and PostgreSQL's server and development files."
+	say "This is no Debian system, so please install them by hand (PG_CONFIG names the server)."
+	exit 1
+fi
+if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+	say "Packages are missing, and neither are you root nor is there sudo."
+	say "As root, please: apt-get update && apt-get install $(echo $tools) postgresql-${version:-15} postgresql-server-dev-${version:-15}"
+	exit 1
+fi
+if [ -z "$version" ]; then
+	say "Reading the list of packages (apt-get update) ..."
+	as_root apt-get update -qq >&2
+	updated=yes
+	version=$(server_version)
+	[ -n "$version" ] || { say "apt-get knows no package postgresql-NN."; exit 1; }
+fi
+
+packages=$(echo $tools $(missing_server "$version"))
+say "These packages are missing and will be installed with apt-get:"
+say "    $packages"
+if [ -t 0 ] && [ "${DEBIAN_FRONTEND:-}" != noninteractive ]; then
+	printf 'Go on? [Y/n] ' >&2
+	read -r answer
+	case $answer in
+		''|[yY]*) ;;
+		*) say "Nothing was installed."; exit 1 ;;
+	esac
+fi
+[ "${updated:-}" = yes ] || as_root apt-get update -qq >&2
+as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >&2

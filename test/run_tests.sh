@@ -1,0 +1,114 @@
+#!/bin/bash
+# The inner part of "make check": runs in the stage, as the server's user.
+# KEEP=1 leaves the stage, with logs and data directories, to look at.
+# Ends with the line "N passed, N failed"; the exit code says the same.
+set -euo pipefail
+cd "$STAGE/src"
+. test/server.sh
+
+passed=0
+failed=0
+
+# Names of the tests of one kind: all, or those that TESTS picks.
+names() {
+	local f name
+
+	for f in "$@"; do
+		name=$(basename "$f")
+		name=${name%.*}
+		[ -e "$f" ] || continue
+		case " ${TESTS:-$name} " in
+			*" $name "*) printf '%s\n' "$name" ;;
+		esac
+	done
+}
+
+# Add what pg_regress or a TAP program reported.  Up to 15 pg_regress writes
+# "test name ... ok"; later ones and TAP write "ok 1 - name".
+count() {
+	local ok bad
+
+	ok=$(grep -cE '^ok |^test .* \.\.\. ok |^     .* \.\.\. ok ' "$1" || true)
+	bad=$(grep -cE '^not ok |\.\.\. FAILED' "$1" || true)
+	passed=$((passed + ok))
+	failed=$((failed + bad))
+	[ "$bad" -gt 0 ] || [ "$2" -eq 0 ] || failed=$((failed + 1))
+}
+
+run_regress() {
+	local program=$1 status=0 out=$STAGE/regress.out
+	shift
+
+	"$(dirname "$PGXS")/../test/$program" --inputdir=test --outputdir=. \
+		--bindir="$(dirname "$(command -v psql)")" \
+		--encoding=UTF8 --no-locale --load-extension=pg_eventlog "$@" \
+		2>&1 | tee "$out" || status=1
+	count "$out" "$status"
+	if [ "$status" -ne 0 ]; then
+		cat regression.diffs 2>/dev/null || tail -n 40 "$STAGE/server.log"
+	fi
+}
+
+run_program() {
+	local name=$1 status=0 out=$STAGE/$1.out
+	shift
+
+	"$@" >"$out" 2>&1 || status=$?
+	printf '%s ... %s\n' "$name" "$([ "$status" -eq 0 ] && grep -cE '^ok ' "$out" || echo FAILED)"
+	count "$out" "$status"
+	if [ "$status" -ne 0 ]; then
+		cat "$out"
+		tail -n 60 "${TESTDIR:-$STAGE}"/tmp_check/log/regress_log_* 2>/dev/null || true
+	fi
+}
+
+# --- what needs no server
+units=$(names test/unit/bin/*.t)
+if [ -n "$units" ]; then
+	say "# Unit tests"
+	for t in $units; do
+		run_program "$t" "test/unit/bin/$t.t"
+	done
+fi
+
+# --- SQL and isolation tests, on one server
+sql=$(names test/sql/*.sql)
+specs=$(names test/specs/*.spec)
+if [ -n "$sql$specs" ]; then
+	server_init <<-CONF
+		fsync = off
+		max_prepared_transactions = 10
+		log_statement = none
+	CONF
+	server_start
+	if [ -n "$sql" ]; then
+		say "# SQL tests"
+		run_regress regress/pg_regress --load-extension=pgtap --dbname=regression $sql
+	fi
+	if [ -n "$specs" ]; then
+		say "# Isolation tests"
+		run_regress isolation/pg_isolation_regress --dbname=isolation $specs
+	fi
+	server_stop
+fi
+
+# --- servers of their own: crashes, standbys, upgrades
+tap=$(names test/t/*.pl)
+if [ -n "$tap" ]; then
+	say "# TAP tests"
+	export PG_REGRESS TESTDIR PERL5LIB
+	# Test::Cluster picks its own.
+	unset PGHOST PGPORT PGUSER PGDATABASE
+	PG_REGRESS="$(dirname "$PGXS")/../test/regress/pg_regress"
+	PERL5LIB="$(dirname "$PGXS")/../test/perl:$STAGE/src/test/t"
+	for t in $tap; do
+		TESTDIR=$STAGE/src/tap/$t
+		mkdir -p "$TESTDIR"
+		run_program "$t" perl "test/t/$t.pl"
+		rm -rf "$TESTDIR/tmp_check"
+	done
+fi
+
+[ -z "${KEEP:-}" ] || { touch "$STAGE/keep"; say "Kept: $STAGE"; }
+say "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,138 @@
+# shellcheck shell=bash
+# server.sh: a throw-away PostgreSQL for "make check" and "make demo".
+#
+# Sourced, not run.  Everything happens in one folder, $STAGE, made by mktemp:
+#
+#	$STAGE/pg		the server's programs, and links to its libraries and
+#					files, with pg_eventlog installed among them; PostgreSQL
+#					finds its files relative to its programs, so that the
+#					system's own installation is neither needed nor changed
+#	$STAGE/src		a copy of what the tests read
+#	$STAGE/data		data directory; sock: its Unix socket; server.log
+#
+# The server refuses to run as root.  Started as root, the part that needs the
+# server runs as user postgres; else as whoever started it.  Only processes
+# started from here are ended.
+
+PG_CONFIG=${PG_CONFIG:-pg_config}
+
+say() { printf '%s\n' "$*"; }
+die() { printf '%s\n' "$*" >&2; exit 1; }
+
+# --- as the caller ---------------------------------------------------------
+
+as_server() {
+	if [ "$(id -u)" = 0 ]; then
+		runuser -u postgres -- "$@"
+	else
+		"$@"
+	fi
+}
+
+# Build, and make and fill $STAGE.  It is removed at exit, unless a file
+# $STAGE/keep is there by then.
+stage_make() {
+	local dir=${TMPDIR:-/tmp} bin lib share
+
+	make -s -j"$(nproc)" || die "the build failed"
+
+	as_server test -w "$dir" 2>/dev/null || dir=/tmp
+	STAGE=$(mktemp -d "$dir/pg_eventlog.XXXXXX")
+	trap stage_remove EXIT
+
+	bin=$("$PG_CONFIG" --bindir)
+	lib=$("$PG_CONFIG" --pkglibdir)
+	share=$("$PG_CONFIG" --sharedir)
+	mkdir -p "$STAGE/pg$bin" "$STAGE/pg$lib" "$STAGE/pg$share" "$STAGE/src"
+	cp -a "$bin/." "$STAGE/pg$bin"
+	cp -rs "$lib/." "$STAGE/pg$lib"
+	cp -rs "$share/." "$STAGE/pg$share"
+	make -s install DESTDIR="$STAGE/pg" >"$STAGE/install.log" 2>&1 ||
+		{ cat "$STAGE/install.log" >&2; die "make install failed"; }
+	cp -r test expected "$STAGE/src"
+	mkdir -m 700 "$STAGE/sock" "$STAGE/tmp"
+	[ "$(id -u)" != 0 ] || chown -Rh postgres: "$STAGE"
+}
+
+stage_remove() {
+	[ -e "$STAGE/keep" ] || rm -rf "$STAGE"
+}
+
+# Run a script of the stage as the server's user, in a process group of its
+# own: an interrupt is passed on once, and we wait until it has cleaned up.
+stage_run() {
+	local script=$1 status=0 child
+
+	set -m
+	as_server env -i \
+		STAGE="$STAGE" HOME="$STAGE" TMPDIR="$STAGE/tmp" \
+		PATH="$STAGE/pg$("$PG_CONFIG" --bindir):/usr/local/bin:/usr/bin:/bin" \
+		PGXS="$("$PG_CONFIG" --pgxs)" PGCLIENTENCODING=UTF8 \
+		LANG=C.UTF-8 TERM="${TERM:-dumb}" \
+		KEEP="${KEEP:-}" TESTS="${TESTS:-}" CALLER="$(id -un)" \
+		bash "$STAGE/src/test/$script" </dev/null &
+	child=$!
+	set +m
+	trap 'kill -TERM -- -$child 2>/dev/null' INT TERM HUP
+	while :; do
+		status=0
+		wait "$child" || status=$?
+		kill -0 "$child" 2>/dev/null || break
+	done
+	trap - INT TERM HUP
+	return "$status"
+}
+
+# --- as the server's user, in the stage -------------------------------------
+
+# Make the data directory; more settings come on standard input.
+server_init() {
+	PGHOST=$STAGE/sock PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
+	export PGHOST PGPORT PGUSER PGDATABASE
+	trap server_exit EXIT
+	trap 'exit 130' INT TERM HUP
+
+	initdb -D "$STAGE/data" -U postgres -A trust -E UTF8 --no-locale \
+		--no-sync >"$STAGE/initdb.log" 2>&1 ||
+		{ cat "$STAGE/initdb.log" >&2; die "initdb failed"; }
+	cat >>"$STAGE/data/postgresql.conf" <<-CONF
+		listen_addresses = ''
+		unix_socket_directories = '$STAGE/sock'
+		shared_preload_libraries = 'pg_eventlog'
+		$(cat)
+	CONF
+}
+
+# After a kill -9 the old server's children need a moment to notice, and the
+# new one refuses to start beside them: so try for a while.
+server_start() {
+	local i
+
+	for i in $(seq 50); do
+		if pg_ctl -D "$STAGE/data" -l "$STAGE/server.log" -w -t 60 start \
+				>"$STAGE/pg_ctl.log" 2>&1; then
+			return 0
+		fi
+		grep -q "pre-existing shared memory block" "$STAGE/server.log" || break
+		sleep 0.1
+	done
+	tail -n 20 "$STAGE/server.log" >&2
+	die "the server does not start"
+}
+
+server_stop() {
+	pg_ctl -D "$STAGE/data" -m "${1:-fast}" -w stop >"$STAGE/pg_ctl.log" 2>&1
+}
+
+# The postmaster, and only it, dies without a chance to do anything.
+server_kill() {
+	kill -KILL "$(head -n 1 "$STAGE/data/postmaster.pid")"
+}
+
+server_exit() {
+	local status=$?
+
+	trap - EXIT INT TERM HUP
+	[ ! -f "$STAGE/data/postmaster.pid" ] || server_stop immediate || true
+	exit "$status"
+}
