@@ -211,19 +211,7 @@ varint_size(uint64 v)
 }
 
 static inline char *
-put_varint32(char *p, uint32 v)
-{
-	while (v >= 0x80)
-	{
-		*p++ = (char) (v | 0x80);
-		v >>= 7;
-	}
-	*p++ = (char) v;
-	return p;
-}
-
-static inline char *
-put_varint64(char *p, uint64 v)
+put_varint(char *p, uint64 v)
 {
 	while (v >= 0x80)
 	{
@@ -235,8 +223,8 @@ put_varint64(char *p, uint64 v)
 }
 
 /*
- * Read a varint of up to "max_bytes" bytes, whose value fits "bits" bits.
- * Returns where it ends, or NULL if it is cut off or too long.
+ * Read a varint of any length, whose value fits "bits" bits.  Returns where it
+ * ends, or NULL if it is cut off or too long.
  */
 static pg_noinline const char *
 get_varint_slow(const char *p, const char *end, int bits, uint64 *v)
@@ -392,23 +380,23 @@ eventlog_batch_add(EventlogBatchBuilder *b, const EventlogRecord *rec,
 		eventlog_buf_reserve(&b->buf, total);
 
 	p = b->buf.data + b->buf.len;
-	p = put_varint32(p, zigzag32((int32) body));
+	p = put_varint(p, zigzag32((int32) body));
 	*p++ = 0;					/* attributes: none are defined */
-	p = put_varint64(p, ts);
-	p = put_varint32(p, off);
-	p = put_varint32(p, klen);
+	p = put_varint(p, ts);
+	p = put_varint(p, off);
+	p = put_varint(p, klen);
 	if (key_size > 0)
 	{
 		memcpy(p, rec->key, key_size);
 		p += key_size;
 	}
-	p = put_varint32(p, vlen);
+	p = put_varint(p, vlen);
 	if (value_size > 0)
 	{
 		memcpy(p, rec->value, value_size);
 		p += value_size;
 	}
-	p = put_varint32(p, hcount);
+	p = put_varint(p, hcount);
 	if (headers_size > 0)
 	{
 		memcpy(p, rec->headers, headers_size);
@@ -513,13 +501,13 @@ eventlog_batch_add_header(EventlogBuf *buf, const char *name, int32 name_len,
 	eventlog_buf_reserve(buf, 5 + (size_t) name_len + 5 + (size_t) Max(value_len, 0));
 
 	p = buf->data + buf->len;
-	p = put_varint32(p, zigzag32(name_len));
+	p = put_varint(p, zigzag32(name_len));
 	if (name_len > 0)
 	{
 		memcpy(p, name, name_len);
 		p += name_len;
 	}
-	p = put_varint32(p, zigzag32(value_len));
+	p = put_varint(p, zigzag32(value_len));
 	if (value_len > 0)
 	{
 		memcpy(p, value, value_len);
@@ -787,59 +775,4 @@ eventlog_batch_next_header(const char **p, const char *end,
 
 	*p = q;
 	return true;
-}
-
-/*
- * Partitioner.
- */
-
-/*
- * org.apache.kafka.common.utils.Utils.murmur2: MurmurHash2 of little-endian
- * words, the seed mixed with the length.
- */
-int32
-eventlog_murmur2(const char *key, int32 len)
-{
-	const unsigned char *p = (const unsigned char *) key;
-	const uint32 m = 0x5bd1e995;
-	uint32		h = 0x9747b28c ^ (uint32) len;
-	int32		left = len;
-
-	while (left >= 4)
-	{
-		uint32		k = (uint32) p[0] | (uint32) p[1] << 8 |
-			(uint32) p[2] << 16 | (uint32) p[3] << 24;
-
-		k *= m;
-		k ^= k >> 24;
-		k *= m;
-		h *= m;
-		h ^= k;
-		p += 4;
-		left -= 4;
-	}
-
-	switch (left)
-	{
-		case 3:
-			h ^= (uint32) p[2] << 16;
-			/* FALLTHROUGH */
-		case 2:
-			h ^= (uint32) p[1] << 8;
-			/* FALLTHROUGH */
-		case 1:
-			h ^= (uint32) p[0];
-			h *= m;
-	}
-
-	h ^= h >> 13;
-	h *= m;
-	h ^= h >> 15;
-	return (int32) h;
-}
-
-int32
-eventlog_partition_for_key(const char *key, int32 len, int32 partitions)
-{
-	return (eventlog_murmur2(key, len) & 0x7fffffff) % partitions;
 }
