@@ -11,8 +11,10 @@
  *									DumpLogSegments was shown
  *	batch_fuzz --bench CODEC		nanoseconds per record
  *
- * Built with -DEVENTLOG_LIBFUZZER and clang's -fsanitize=fuzzer it is a fuzz
- * target instead: see test/fuzz/README.
+ * test/t/001_batch.pl builds and runs it, and shows the flags.  With clang and
+ * -DEVENTLOG_LIBFUZZER -fsanitize=fuzzer,address,undefined in place of the
+ * sanitizers there it is a libFuzzer target instead; the batches that --write
+ * makes, and test/data/kafka, are a corpus to begin with.
  *
  * Every batch under test lies in memory of exactly its size, decompressed
  * records too, so that the address sanitizer sees one byte read too many.

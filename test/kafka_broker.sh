@@ -1,0 +1,196 @@
+# shellcheck shell=bash
+# kafka_broker.sh: a throw-away Kafka broker, for reference data and benchmarks.
+#
+# Sourced, not run.  Offers
+#
+#	kafka_fetch			fetch Kafka's jars if they are not in the cache yet
+#	kafka_start DIR		format and start a broker whose files are all in DIR,
+#						which must be empty; sets KAFKA_BROKERS (host:port) and
+#						KAFKA_PID
+#	kafka_stop			stop it and wait until it has ended
+#	kafka_run CLASS ...	run one of Kafka's programs, such as
+#						org.apache.kafka.tools.TopicCommand
+#	kafka_topic NAME PARTITIONS [KEY=VALUE ...]
+#						create a topic
+#
+# Settings, from the environment:
+#	EVENTLOG_CACHE		where the jars are kept: ~/.cache/pg_eventlog
+#	KAFKA_VERSION		4.1.0
+#	KAFKA_HEAP			the broker's heap: 1g, Kafka's own default
+#
+# The broker is a single node (broker and controller), listens on the loopback
+# interface only, on free ports, and runs as whoever started it.  It needs
+# Debian's default-jre-headless and maven, which kafka_fetch installs if they
+# are missing, having said so.
+
+KAFKA_VERSION=${KAFKA_VERSION:-4.1.0}
+KAFKA_CACHE=${EVENTLOG_CACHE:-$HOME/.cache/pg_eventlog}/kafka-$KAFKA_VERSION
+KAFKA_PID=
+KAFKA_BROKERS=
+
+kafka_say() { printf '%s\n' "$*" >&2; }
+
+# Install Debian packages that are missing: kafka_need COMMAND PACKAGE ...
+kafka_need() {
+	local missing=() sudo=()
+
+	while [ $# -gt 0 ]; do
+		command -v "$1" >/dev/null || missing+=("$2")
+		shift 2
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	if ! command -v apt-get >/dev/null; then
+		kafka_say "Missing: ${missing[*]} (Debian's names); please install them by hand."
+		return 1
+	fi
+	kafka_say "Installing with apt-get: ${missing[*]}"
+	[ "$(id -u)" = 0 ] || sudo=(sudo -n)
+	"${sudo[@]}" apt-get update -qq >&2 &&
+		"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+			--no-install-recommends "${missing[@]}" >&2
+}
+
+# Maven gets the jars from the repository that it is configured for.  They come
+# into the cache under their final name only when they are all there.
+kafka_fetch() {
+	local tmp
+
+	kafka_need java default-jre-headless || return 1
+	[ ! -f "$KAFKA_CACHE/kafka-tools-$KAFKA_VERSION.jar" ] || return 0
+	kafka_need mvn maven || return 1
+	kafka_say "Fetching Kafka $KAFKA_VERSION (55 MB) into $KAFKA_CACHE"
+
+	mkdir -p "$(dirname "$KAFKA_CACHE")" || return 1
+	tmp=$(mktemp -d "$KAFKA_CACHE.XXXXXX") || return 1
+	cat >"$tmp/pom.xml" <<-POM
+		<project>
+		  <modelVersion>4.0.0</modelVersion>
+		  <groupId>pg_eventlog.test</groupId>
+		  <artifactId>kafka-broker</artifactId>
+		  <version>1</version>
+		  <dependencies>
+		    <dependency>
+		      <groupId>org.apache.kafka</groupId>
+		      <artifactId>kafka_2.13</artifactId>
+		      <version>$KAFKA_VERSION</version>
+		    </dependency>
+		    <dependency>
+		      <groupId>org.apache.kafka</groupId>
+		      <artifactId>kafka-tools</artifactId>
+		      <version>$KAFKA_VERSION</version>
+		    </dependency>
+		    <dependency>
+		      <groupId>org.slf4j</groupId>
+		      <artifactId>slf4j-simple</artifactId>
+		      <version>1.7.36</version>
+		    </dependency>
+		  </dependencies>
+		</project>
+	POM
+	if ! mvn -q -B -f "$tmp/pom.xml" dependency:copy-dependencies \
+			-DincludeScope=runtime -DoutputDirectory="$tmp/jars" >&2; then
+		rm -rf "$tmp"
+		kafka_say "Maven could not fetch Kafka."
+		return 1
+	fi
+	# another run may have been faster
+	chmod -R a+rX "$tmp/jars"
+	mv -T "$tmp/jars" "$KAFKA_CACHE" 2>/dev/null || true
+	rm -rf "$tmp"
+	[ -f "$KAFKA_CACHE/kafka-tools-$KAFKA_VERSION.jar" ]
+}
+
+kafka_free_port() {
+	perl -MIO::Socket::INET -e '
+		print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport'
+}
+
+# Errors only, and only to standard error.
+kafka_run() {
+	java -Xmx512m -Dorg.slf4j.simpleLogger.defaultLogLevel=error \
+		-cp "$KAFKA_CACHE/*" "$@"
+}
+
+# Does not return before the broker answers; on error shows its log's end.
+kafka_start() {
+	local dir=$1 port controller_port i
+
+	port=$(kafka_free_port)
+	controller_port=$(kafka_free_port)
+	mkdir -p "$dir/data"
+	cat >"$dir/server.properties" <<-CONF
+		process.roles=broker,controller
+		node.id=1
+		controller.quorum.voters=1@127.0.0.1:$controller_port
+		controller.listener.names=CONTROLLER
+		inter.broker.listener.name=PLAINTEXT
+		listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller_port
+		advertised.listeners=PLAINTEXT://127.0.0.1:$port
+		log.dirs=$dir/data
+		num.partitions=1
+		auto.create.topics.enable=false
+		offsets.topic.replication.factor=1
+		offsets.topic.num.partitions=1
+		share.coordinator.state.topic.replication.factor=1
+		share.coordinator.state.topic.min.isr=1
+		transaction.state.log.replication.factor=1
+		transaction.state.log.min.isr=1
+		transaction.state.log.num.partitions=1
+		group.initial.rebalance.delay.ms=0
+		log.cleaner.backoff.ms=500
+	CONF
+	if ! kafka_run kafka.tools.StorageTool format -c "$dir/server.properties" \
+			-t "$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '=')" \
+			>"$dir/format.log" 2>&1; then
+		cat "$dir/format.log" >&2
+		return 1
+	fi
+
+	java -server -Xms"${KAFKA_HEAP:-1g}" -Xmx"${KAFKA_HEAP:-1g}" \
+		-XX:+UseG1GC -XX:MaxGCPauseMillis=20 \
+		-XX:InitiatingHeapOccupancyPercent=35 -XX:+ExplicitGCInvokesConcurrent \
+		-Djava.awt.headless=true \
+		-cp "$KAFKA_CACHE/*" kafka.Kafka "$dir/server.properties" \
+		>"$dir/broker.log" 2>&1 </dev/null &
+	KAFKA_PID=$!
+	KAFKA_BROKERS=127.0.0.1:$port
+
+	for i in $(seq 600); do
+		if grep -q 'Kafka Server started' "$dir/broker.log"; then
+			return 0
+		fi
+		kill -0 "$KAFKA_PID" 2>/dev/null || break
+		sleep 0.1
+	done
+	tail -n 30 "$dir/broker.log" >&2
+	kafka_say "The Kafka broker does not start."
+	kafka_stop
+	return 1
+}
+
+# Asks first, as that writes its files out; insists after 30 seconds.
+kafka_stop() {
+	local i pid=$KAFKA_PID
+
+	[ -n "$pid" ] || return 0
+	KAFKA_PID=
+	kill -TERM "$pid" 2>/dev/null || true
+	for i in $(seq 300); do
+		kill -0 "$pid" 2>/dev/null || break
+		sleep 0.1
+	done
+	kill -KILL "$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null || true
+}
+
+kafka_topic() {
+	local name=$1 partitions=$2 config=() c
+	shift 2
+
+	for c in "$@"; do
+		config+=(--config "$c")
+	done
+	kafka_run org.apache.kafka.tools.TopicCommand \
+		--bootstrap-server "$KAFKA_BROKERS" --create --topic "$name" \
+		--partitions "$partitions" --replication-factor 1 "${config[@]}" >&2
+}
