@@ -1,0 +1,57 @@
+/*-------------------------------------------------------------------------
+ *
+ * topic_ddl.h
+ *	  Making, changing and dropping topics, and the catalogue of topics.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EVENTLOG_TOPIC_DDL_H
+#define EVENTLOG_TOPIC_DDL_H
+
+#include "topic.h"
+#include "utils/jsonb.h"
+
+/* --- catalogue: topic_catalog.c --- */
+
+/* Name and configs of the topic that has this table; palloc'd.  False if none. */
+extern bool eventlog_topic_catalog_get(Oid relid, char **name, Jsonb **config);
+
+/* Table of the topic of this name, or InvalidOid. */
+extern Oid	eventlog_topic_catalog_find(const char *name);
+
+/*
+ * Take the right to use a name, until the end of the transaction, and raise
+ * ERRCODE_DUPLICATE_TABLE if a topic other than "relid" has it or a name that
+ * collides with it.  Waits for a transaction that has taken it and not ended.
+ */
+extern void eventlog_topic_catalog_claim_name(const char *name, Oid relid);
+
+/*
+ * Change the catalogue, and send the invalidation.  The caller has checked
+ * permissions and holds a lock on the topic's table that conflicts with
+ * itself.  In _update, what is NULL stays.
+ */
+extern void eventlog_topic_catalog_insert(Oid relid, const char *name, Jsonb *config);
+extern void eventlog_topic_catalog_update(Oid relid, const char *name, Jsonb *config);
+
+/* Forget a table that is being dropped, topic or not. */
+extern void eventlog_topic_catalog_delete(Oid relid);
+
+/* --- tables: topic_ddl.c --- */
+
+/* Raise ERRCODE_INVALID_NAME unless Kafka would accept the name. */
+extern void eventlog_topic_check_name(const char *name);
+
+/*
+ * Name of the table of a topic: the topic's own, if the names of its leaves
+ * then fit into an identifier, else a shortened one that no table in the
+ * schema has.
+ */
+extern char *eventlog_topic_table_name(const char *name, Oid schema);
+
+/* Make leaves follow a change that was made to the topic's table. */
+extern void eventlog_topic_rename_leaves(Oid relid);
+extern void eventlog_topic_move_leaves(Oid relid);
+extern void eventlog_topic_own_leaves(Oid relid);
+
+#endif							/* EVENTLOG_TOPIC_DDL_H */
