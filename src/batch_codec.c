@@ -145,11 +145,8 @@ lz4_decompress(const char *src, size_t len, EventlogBuf *dst)
 		dst->len += dst_size;
 		src += src_size;
 
-		/*
-		 * With all input taken, output may still wait inside the context, but
-		 * only if there was no room for it.
-		 */
-		if (src == end && (hint == 0 || dst_size < room))
+		/* the end mark is taken only after all output before it was given */
+		if (src == end)
 			break;
 	}
 

@@ -957,8 +957,9 @@ static void
 test_bombs(void)
 {
 	size_t		big = EVENTLOG_BATCH_MAX_SIZE + 1;
-	char	   *zeros = pg_malloc0(big);
-	size_t		cap = LZ4F_compressFrameBound(big, NULL);
+	size_t		bigger = big + 1000000;
+	char	   *zeros = pg_malloc0(bigger);
+	size_t		cap = LZ4F_compressFrameBound(bigger, NULL);
 	char	   *frame = pg_malloc(cap);
 	const char *text = "batch is too large after decompression";
 	char	   *batch;
@@ -972,6 +973,11 @@ test_bombs(void)
 	size = LZ4F_compressFrame(frame, cap, zeros, big, NULL);
 	batch = make_batch(frame, size, EVENTLOG_CODEC_LZ4, 1, 0, &len);
 	ok(strcmp(read_all(batch, len, &n), text) == 0, "an lz4 bomb is refused");
+	free(batch);
+
+	size = LZ4F_compressFrame(frame, cap, zeros, bigger, NULL);
+	batch = make_batch(frame, size, EVENTLOG_CODEC_LZ4, 1, 0, &len);
+	ok(strcmp(read_all(batch, len, &n), text) == 0, "a larger lz4 bomb is refused");
 	free(batch);
 
 	/* at the limit it is no bomb: the error is another one */
