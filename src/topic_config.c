@@ -188,7 +188,7 @@ list_has_word(const char *list, const char *word, int len)
 	return false;
 }
 
-/* Name of the config that is the easiest to mistype as "name"; or NULL. */
+/* Name of the supported config that is nearest to "name", if any is near. */
 static const char *
 nearest_config(const char *name, int len)
 {
@@ -199,10 +199,9 @@ nearest_config(const char *name, int len)
 	if (len > 255)
 		return NULL;
 
-	for (int i = 0; i < NUM_SUPPORTED + lengthof(refused); i++)
+	for (int i = 0; i < NUM_SUPPORTED; i++)
 	{
-		const char *candidate = i < NUM_SUPPORTED ? supported[i].name :
-			refused[i - NUM_SUPPORTED].name;
+		const char *candidate = supported[i].name;
 		int			distance;
 
 		distance = varstr_levenshtein_less_equal(name, len,

@@ -332,6 +332,22 @@ check_payload_type(Oid type, const char *argument)
 				 errdetail("It must be bytea, text, json or jsonb.")));
 }
 
+/* The schema of this name, in which the current user may make a topic. */
+static Oid
+creation_schema(const char *name)
+{
+	RangeVar   *table = makeRangeVar(pstrdup(name), "", -1);
+	Oid			schema;
+
+	schema = RangeVarGetAndCheckCreationNamespace(table, NoLock, NULL);
+	if (table->relpersistence == RELPERSISTENCE_TEMP)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("topics cannot be temporary"),
+				 errhint("Choose another schema.")));
+	return schema;
+}
+
 /*
  * Find a topic that the current user owns, and lock its table.  Waits for
  * whoever is renaming or dropping it.
@@ -391,15 +407,16 @@ eventlog_create_topic(PG_FUNCTION_ARGS)
 	config = eventlog_topic_config_apply(eventlog_topic_config_empty(),
 										 PG_GETARG_JSONB_P(4));
 	template.schema = NameStr(*PG_GETARG_NAME(5));
-	schema_oid = LookupExplicitNamespace(template.schema, false);
-	if (isAnyTempNamespace(schema_oid))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("topics cannot be temporary"),
-				 errhint("Choose another schema.")));
+	schema_oid = creation_schema(template.schema);
 
 	eventlog_topic_catalog_claim_name(name, InvalidOid);
 	template.table = eventlog_topic_table_name(name, schema_oid);
+	if (OidIsValid(get_relname_relid(template.table, schema_oid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("relation \"%s\" already exists in schema \"%s\"",
+						template.table, template.schema),
+				 errhint("It is not a topic. Choose another name or schema for the topic.")));
 	template.owner = GetUserId();
 	template.inherited = true;
 
