@@ -81,15 +81,23 @@ ifneq ($(PROVE_TESTS),)
 TAP_TESTS = 1
 endif
 
-EXTRA_CLEAN = src/*.d pg_eventlog--*.sql results/ regression.diffs regression.out \
+EXTRA_CLEAN = .build-key src/*.d pg_eventlog--*.sql results/ regression.diffs regression.out \
 	tmp_check/ output_iso/ tmp_check_iso/
 
 include $(PGXS)
 
-$(DATA_built): $(SQL_PARTS) pg_eventlog.control Makefile
+# Changes when the server, the compiler, its flags or the list of files do, and
+# so makes what was built before be built again.
+build_key := $(VERSION) $(includedir_server) $(CC) $(CFLAGS) $(CPPFLAGS) $(OBJS) $(SQL_PARTS)
+.build-key: FORCE
+	@echo '$(build_key)' | cmp -s - $@ || echo '$(build_key)' > $@
+.PHONY: FORCE
+
+$(DATA_built): $(SQL_PARTS) .build-key
 	cat $(SQL_PARTS) > $@
 
-$(OBJS): pg_eventlog.control Makefile
+pg_eventlog$(DLSUFFIX): .build-key
+$(OBJS): .build-key Makefile
 -include $(wildcard src/*.d)
 
 # For scripts: make -s print-REGRESS
