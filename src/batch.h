@@ -193,6 +193,16 @@ extern bool eventlog_batch_next_header(const char **p, const char *end,
 									   const char **name, int32 *name_len,
 									   const char **value, int32 *value_len);
 
+/* Place the reader before the batch's first record again. */
+static inline void
+eventlog_batch_rewind(EventlogBatchReader *r)
+{
+	r->next = r->records;
+	r->remaining = r->header.count;
+	r->last_delta = -1;
+	r->error = NULL;
+}
+
 /* --- partitioner --- */
 
 /* Kafka's murmur2 (seed 0x9747b28c) of the key's bytes. */

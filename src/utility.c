@@ -263,7 +263,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 	if (!eventlog_topic_in_ddl && touches_data(pstmt->utilityStmt) &&
 		IsTransactionState() && OidIsValid(eventlog_am_oid()))
 	{
-		eventlog_produce_flush_all();
+		eventlog_produce_before_utility();
 		eventlog_utility_check(pstmt->utilityStmt);
 		if (IsA(pstmt->utilityStmt, RenameStmt))
 			new_name = ((RenameStmt *) pstmt->utilityStmt)->newname;

@@ -1,0 +1,123 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  The only place that knows server versions (15 to 18).
+ *
+ * Each shim names the change in the server that it bridges.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EVENTLOG_COMPAT_H
+#define EVENTLOG_COMPAT_H
+
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
+#error "pg_eventlog supports PostgreSQL 15 to 18"
+#endif
+
+/* 16: RelFileNode became RelFileLocator, rd_node rd_locator (b0a55e43299). */
+#if PG_VERSION_NUM >= 160000
+#include "storage/relfilelocator.h"
+typedef RelFileLocator EventlogFileId;
+#define EventlogRelFile(rel)		((rel)->rd_locator)
+#define EventlogFileNumber(file)	((file).relNumber)
+#else
+#include "storage/relfilenode.h"
+typedef RelFileNode EventlogFileId;
+#define EventlogRelFile(rel)		((rel)->rd_node)
+#define EventlogFileNumber(file)	((file).relNode)
+#endif
+
+/* 16: tuple_update tells which indexes (19d8e2308bc); set_new_filelocator. */
+#if PG_VERSION_NUM >= 160000
+#define EventlogUpdateIndexes	TU_UpdateIndexes
+#define EventlogAmSetNewFile	relation_set_new_filelocator
+#else
+#define EventlogUpdateIndexes	bool
+#define EventlogAmSetNewFile	relation_set_new_filenode
+#endif
+
+/* 16: variable-length datum macros moved to varatt.h (d952373a987). */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/*
+ * Add zeroed blocks to a relation's main fork.  16 can ask the file system for
+ * many at once (smgrzeroextend, 4d330a61bb1).  In 15 one request to sync a
+ * file of RELSEG_SIZE blocks is enough, not one a block.
+ */
+#include "storage/smgr.h"
+
+static inline void
+eventlog_extend_fork(SMgrRelation smgr, BlockNumber from, BlockNumber nblocks)
+{
+#if PG_VERSION_NUM >= 160000
+	smgrzeroextend(smgr, MAIN_FORKNUM, from, (int) nblocks, false);
+#else
+	PGAlignedBlock zero;
+
+	memset(zero.data, 0, BLCKSZ);
+	for (BlockNumber block = from; block - from < nblocks; block++)
+	{
+		bool		last = (block - from == nblocks - 1 ||
+							block % RELSEG_SIZE == RELSEG_SIZE - 1);
+
+		smgrextend(smgr, MAIN_FORKNUM, block, zero.data, !last);
+	}
+#endif
+}
+
+/* 16: RegisterCustomRmgr takes a const table (8c8e3ed8a9c). */
+#if PG_VERSION_NUM >= 160000
+#define EVENTLOG_RMGR_CONST const
+#else
+#define EVENTLOG_RMGR_CONST
+#endif
+
+/* 16: build_expression_pathkey has lost nullable_relids (3c569049b7b). */
+#include "optimizer/paths.h"
+#define EVENTLOG_INT8_GREATER_OPERATOR	413 /* >(int8,int8), pg_operator.dat */
+
+static inline List *
+eventlog_offset_pathkeys(PlannerInfo *root, RelOptInfo *rel, Expr *expr, Oid opno)
+{
+#if PG_VERSION_NUM >= 160000
+	return build_expression_pathkey(root, expr, opno, rel->relids, false);
+#else
+	return build_expression_pathkey(root, expr, NULL, opno, rel->relids, false);
+#endif
+}
+
+/* 16: conflicts tell whether a catalogue is meant (6af1793954e). */
+#include "access/xlogreader.h"
+#include "storage/standby.h"
+
+static inline void
+eventlog_resolve_conflict(XLogReaderState *record, TransactionId xid)
+{
+	EventlogFileId file;
+
+	XLogRecGetBlockTag(record, 0, &file, NULL, NULL);
+#if PG_VERSION_NUM >= 160000
+	ResolveRecoveryConflictWithSnapshot(xid, false, file);
+#else
+	ResolveRecoveryConflictWithSnapshot(xid, file);
+#endif
+}
+
+/* 16: pg_class_ownercheck became object_ownercheck (afbfc02983f). */
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+
+static inline bool
+eventlog_user_owns_relation(Oid relid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, relid, GetUserId());
+#else
+	return pg_class_ownercheck(relid, GetUserId());
+#endif
+}
+
+#endif							/* EVENTLOG_COMPAT_H */

@@ -1,0 +1,290 @@
+/*-------------------------------------------------------------------------
+ *
+ * log_format.h
+ *	  The file of a partition and its WAL records, byte by byte.
+ *
+ * A partition's file is an ordinary relation fork of BLCKSZ pages:
+ *
+ *	block 0			metapage: one EventlogMeta
+ *	other blocks	data pages, grouped in segments (runs of neighbouring
+ *					blocks), and map pages, which list closed segments
+ *
+ * The log is a stream of entries inside each segment.  An entry is an
+ * EventlogEntry followed by one Kafka RecordBatch v2.  Entries follow each
+ * other without padding and run across pages, except that entry header and
+ * batch header (EVENTLOG_ENTRY_HEAD bytes) always lie on one page: where
+ * fewer bytes than that remain on a page, the next entry starts on the next
+ * one.  No entry runs across segments.
+ *
+ * The log ends at the metapage's tail.  Whatever lies behind the tail, on the
+ * tail page or past it, is left over from an append that did not finish and
+ * means nothing.
+ *
+ * Positions are (segment number, block, byte in page); byte 0 of a page is
+ * its page header, so payload runs from EVENTLOG_PAYLOAD_START to
+ * EVENTLOG_PAYLOAD_END and pd_lower is the first byte behind it.
+ *
+ * Format policy: EVENTLOG_FORMAT_VERSION is written to every page and every
+ * WAL record.  A reader refuses versions that it does not know.  What a
+ * version means never changes; a new layout takes a new number and the old
+ * one stays readable for every server version that could have written it.
+ *
+ * Numbers in pages and WAL records are in the machine's byte order, as
+ * everywhere in the server; only what is inside a RecordBatch is big-endian.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EVENTLOG_LOG_FORMAT_H
+#define EVENTLOG_LOG_FORMAT_H
+
+#include "access/rmgr.h"
+#include "access/transam.h"
+#include "storage/block.h"
+#include "storage/bufpage.h"
+
+#include "batch.h"
+
+#define EVENTLOG_FORMAT_VERSION		1
+#define EVENTLOG_MAGIC				0x45764C67	/* "EvLg" */
+#define EVENTLOG_METAPAGE_BLKNO		0
+
+/* The last two bytes of every page of ours, as other access methods have. */
+#define EVENTLOG_PAGE_META			0xEE01
+#define EVENTLOG_PAGE_MAP			0xEE02
+#define EVENTLOG_PAGE_DATA			0xEE03
+
+/* Special area of every page.  The first four fields are for data pages. */
+typedef struct EventlogPageSpecial
+{
+	/*
+	 * Base offset of the first batch that starts on this page or, where none
+	 * does, of the batch that comes next.  So it never falls from one page of
+	 * a segment to the next, and a binary search over pages works whatever
+	 * the sizes of batches.
+	 */
+	int64		first_offset;
+
+	/*
+	 * Greatest timestamp (ms) of the segment's batches before the one that
+	 * first_offset names; EVENTLOG_NO_TIMESTAMP when there is none.
+	 */
+	int64		max_timestamp;
+	uint32		generation;		/* of the segment, when the page was begun */
+	uint32		incarnation;	/* of the file */
+	uint16		first_start;	/* byte at which the first batch starts; 0: none */
+	uint16		reserved;
+	uint16		version;		/* EVENTLOG_FORMAT_VERSION */
+	uint16		page_id;		/* EVENTLOG_PAGE_xxx */
+} EventlogPageSpecial;
+
+#define EVENTLOG_PAYLOAD_START	((uint16) MAXALIGN(SizeOfPageHeaderData))
+#define EVENTLOG_PAYLOAD_END	((uint16) (BLCKSZ - MAXALIGN(sizeof(EventlogPageSpecial))))
+#define EVENTLOG_PAYLOAD_SIZE	(EVENTLOG_PAYLOAD_END - EVENTLOG_PAYLOAD_START)
+
+#define EVENTLOG_NO_TIMESTAMP	PG_INT64_MIN
+
+/* Local header in front of each batch. */
+typedef struct EventlogEntry
+{
+	uint32		length;			/* bytes of the batch that follows */
+	TransactionId xmin;			/* writer, possibly a subtransaction */
+	CommandId	cmin;
+	uint32		flags;			/* EVENTLOG_ENTRY_xxx */
+} EventlogEntry;
+
+#define EVENTLOG_ENTRY_ABORTED	0x0001	/* xmin aborted; set by VACUUM */
+#define EVENTLOG_ENTRY_HEAD		((int) (sizeof(EventlogEntry) + EVENTLOG_BATCH_HEADER_SIZE))
+
+/* A place in the log.  "offset" is the base offset expected there, or later. */
+typedef struct EventlogPos
+{
+	int64		offset;
+	uint32		segment;		/* segment number, from 0, never reused */
+	BlockNumber block;
+	uint16		byte;
+	uint16		pad;
+} EventlogPos;
+
+/* One segment, in the metapage (the active one) or on a map page. */
+typedef struct EventlogSegment
+{
+	int64		base_offset;	/* next offset when the segment was begun */
+	int64		max_timestamp;	/* EVENTLOG_NO_TIMESTAMP while empty */
+
+	/*
+	 * How far below the greatest earlier timestamp any record of the segment
+	 * lies, at most (ms); 0 if timestamps never fall.  Lets a scan with an
+	 * upper bound in time stop early even if timestamps are not in order.
+	 */
+	int64		disorder;
+	int64		begun_at;		/* ms since 1970 when begun, for segment.ms */
+	BlockNumber first_block;
+	BlockNumber nblocks;		/* 0: open-ended, grows at the file's end */
+	BlockNumber end_block;		/* where the last entry ends; closed ones only */
+	uint32		generation;
+	uint16		end_byte;
+	uint16		state;			/* EVENTLOG_SEGMENT_xxx */
+	uint32		pad;
+} EventlogSegment;
+
+#define EVENTLOG_SEGMENT_ACTIVE	1
+#define EVENTLOG_SEGMENT_CLOSED	2
+
+/* A run of blocks that may be used again. */
+typedef struct EventlogFreeSegment
+{
+	BlockNumber first_block;
+	BlockNumber nblocks;
+} EventlogFreeSegment;
+
+#define EVENTLOG_MAX_FREE_SEGMENTS	64
+
+/*
+ * Closed segments are listed on map pages: segment n is entry
+ * n % EVENTLOG_SEGMENTS_PER_MAP of the page whose block is
+ * map_blocks[(n / EVENTLOG_SEGMENTS_PER_MAP) % EVENTLOG_MAP_BLOCKS].
+ */
+#define EVENTLOG_SEGMENTS_PER_MAP	((int) (EVENTLOG_PAYLOAD_SIZE / sizeof(EventlogSegment)))
+#define EVENTLOG_MAP_BLOCKS			1024
+
+/* What readers copy out of the metapage. */
+typedef struct EventlogMetaHead
+{
+	uint32		magic;
+	uint32		incarnation;	/* drawn at random when the file is made */
+
+	/* what the log holds */
+	int64		next_offset;	/* high watermark */
+	int64		log_start_offset;
+
+	/*
+	 * Below this position every batch is committed unless its entry is marked
+	 * aborted; no xmin there is ever looked at.
+	 */
+	EventlogPos frozen;
+
+	/*
+	 * Hint, not WAL-logged: below this position no batch's writer was in
+	 * progress when somebody looked.  May lag, is never ahead.
+	 */
+	EventlogPos resolved;
+
+	/* the end of the log: where the next entry goes */
+	BlockNumber tail_block;
+	uint16		tail_byte;
+	uint16		nfree;			/* used entries of free_segments */
+
+	/* segments */
+	uint32		first_segment;	/* oldest live one */
+	uint32		active_segment; /* number of "active" */
+	EventlogSegment active;
+	uint32		next_generation;
+	BlockNumber alloc_block;	/* first block that was never handed out */
+	int64		tid_base;		/* record_offset of TID (0,1) */
+} EventlogMetaHead;
+
+typedef struct EventlogMeta
+{
+	EventlogMetaHead head;
+	EventlogFreeSegment free_segments[EVENTLOG_MAX_FREE_SEGMENTS];
+	BlockNumber map_blocks[EVENTLOG_MAP_BLOCKS];
+} EventlogMeta;
+
+/*
+ * TIDs.  A record's ctid follows from its offset, one to one: block is the
+ * distance from tid_base divided by EVENTLOG_TIDS_PER_BLOCK, position the
+ * rest plus one.  Positions beyond MaxHeapTuplesPerPage are why bitmap scans
+ * and GIN are not offered (tidbitmap.c, ginpostinglist.c).
+ */
+#define EVENTLOG_TID_BITS		15
+#define EVENTLOG_TIDS_PER_BLOCK	(1 << EVENTLOG_TID_BITS)
+#define EVENTLOG_MAX_OFFSET		(((int64) MaxBlockNumber << EVENTLOG_TID_BITS) - 1)
+
+/* ---- WAL ---- */
+
+/*
+ * 128 is the server's number for experiments; see docs/architecture.md on
+ * reserving one.
+ */
+#define EVENTLOG_RMGR_ID		RM_EXPERIMENTAL_ID
+#define EVENTLOG_RMGR_NAME		"eventlog"
+
+#define XLOG_EVENTLOG_APPEND	0x00	/* (end of) one entry */
+#define XLOG_EVENTLOG_SEGMENT	0x10	/* close the active segment, begin another */
+#define XLOG_EVENTLOG_MARK		0x20	/* mark entries of a page aborted */
+#define XLOG_EVENTLOG_FREEZE	0x30	/* move the frozen position */
+
+/*
+ * APPEND.  Main data: xl_eventlog_append, then the parts that flags name, in
+ * this order.  Block 0 is the metapage, absent unless EVENTLOG_APPEND_LAST;
+ * blocks 1..n are data pages in log order, each with the bytes that go there:
+ * on the first at start_byte, on the others at EVENTLOG_PAYLOAD_START.  A page
+ * that is written from EVENTLOG_PAYLOAD_START on is initialised.
+ *
+ * An entry too long for one record is written by several; only the last one
+ * moves the tail.
+ */
+typedef struct xl_eventlog_append
+{
+	uint8		version;
+	uint8		flags;
+	uint16		start_byte;
+} xl_eventlog_append;
+
+#define EVENTLOG_APPEND_FIRST	0x01	/* the entry starts in this record */
+#define EVENTLOG_APPEND_LAST	0x02	/* the entry ends in this record */
+#define EVENTLOG_APPEND_INIT	0x04	/* xl_eventlog_append_init follows */
+#define EVENTLOG_APPEND_SUMMARY 0x08	/* xl_eventlog_append_summary follows */
+
+typedef struct xl_eventlog_append_init
+{
+	uint32		incarnation;
+	uint32		generation;
+	int64		next_offset;	/* first_offset of pages after the first */
+	int64		max_timestamp;	/* before this entry */
+	int64		max_timestamp_after;	/* with this entry */
+} xl_eventlog_append_init;
+
+/*
+ * Left out where it follows from the batch header in the record: whole entry
+ * of one record (then both timestamps are the header's).
+ */
+typedef struct xl_eventlog_append_summary
+{
+	int64		next_offset;
+	int64		min_timestamp;
+	int64		max_timestamp;
+} xl_eventlog_append_summary;
+
+/*
+ * SEGMENT.  Block 0: metapage.  Block 1: map page that takes the entry of the
+ * closed segment, initialised if init_map.
+ */
+typedef struct xl_eventlog_segment
+{
+	uint8		version;
+	bool		init_map;		/* map page is new and goes to map_blocks */
+	uint16		free_index;		/* free segment used, or UINT16_MAX */
+	uint32		closed_number;
+	uint32		incarnation;
+	uint32		pad;
+	EventlogSegment closed;
+	EventlogSegment active;
+	BlockNumber alloc_block;
+} xl_eventlog_segment;
+
+/* MARK.  Block 0: data page; its data: uint16 bytes at which entries start. */
+typedef struct xl_eventlog_mark
+{
+	uint8		version;
+} xl_eventlog_mark;
+
+/* FREEZE.  Block 0: metapage. */
+typedef struct xl_eventlog_freeze
+{
+	uint8		version;
+	TransactionId conflict_xid; /* newest xid that is no longer compared */
+	EventlogPos frozen;
+} xl_eventlog_freeze;
+
+#endif							/* EVENTLOG_LOG_FORMAT_H */

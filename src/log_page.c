@@ -1,0 +1,217 @@
+/*-------------------------------------------------------------------------
+ *
+ * log_page.c
+ *	  One page of a partition's file: initialise, check, find, append.
+ *
+ * Works on page images only: takes no lock, writes no WAL, does not allocate
+ * and does not raise, so all of it may run inside a critical section and in
+ * redo.  The caller holds the page's exclusive lock where it writes.
+ *
+ * Invariants: payload lies below pd_lower (what lies between pd_lower and
+ * pd_upper is lost in full-page images and in CREATE DATABASE's copy); the
+ * special area never changes its size.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "log_page.h"
+
+StaticAssertDecl(sizeof(EventlogPageSpecial) == 32, "page special area has changed its size");
+StaticAssertDecl(sizeof(EventlogEntry) == 16, "entry header has changed its size");
+StaticAssertDecl(sizeof(EventlogMeta) <= EVENTLOG_PAYLOAD_SIZE, "metapage does not fit its page");
+
+/*
+ * Make an empty page.  Also resets a page that was something else before.
+ */
+void
+eventlog_page_init(Page page, uint16 page_id, uint32 incarnation, uint32 generation)
+{
+	EventlogPageSpecial *special;
+
+	PageInit(page, BLCKSZ, sizeof(EventlogPageSpecial));
+	special = EventlogPageGetSpecial(page);
+	special->first_offset = 0;
+	special->max_timestamp = EVENTLOG_NO_TIMESTAMP;
+	special->generation = generation;
+	special->incarnation = incarnation;
+	special->first_start = 0;
+	special->reserved = 0;
+	special->version = EVENTLOG_FORMAT_VERSION;
+	special->page_id = page_id;
+}
+
+/*
+ * Make the metapage of an empty log whose next offset is next_offset.
+ */
+void
+eventlog_page_init_meta(Page page, uint32 incarnation, int64 next_offset, int64 now_ms)
+{
+	EventlogMetaHead *meta;
+
+	eventlog_page_init(page, EVENTLOG_PAGE_META, incarnation, 0);
+	memset(EventlogPageGetMeta(page), 0, sizeof(EventlogMeta));
+	meta = &EventlogPageGetMeta(page)->head;
+
+	meta->magic = EVENTLOG_MAGIC;
+	meta->incarnation = incarnation;
+	meta->next_offset = next_offset;
+	meta->log_start_offset = next_offset;
+	meta->next_generation = 2;
+	meta->alloc_block = EVENTLOG_METAPAGE_BLKNO + 1;
+
+	meta->active.base_offset = next_offset;
+	meta->active.max_timestamp = EVENTLOG_NO_TIMESTAMP;
+	meta->active.begun_at = now_ms;
+	meta->active.first_block = EVENTLOG_METAPAGE_BLKNO + 1;
+	meta->active.generation = 1;
+	meta->active.state = EVENTLOG_SEGMENT_ACTIVE;
+
+	meta->tail_block = meta->active.first_block;
+	meta->tail_byte = EVENTLOG_PAYLOAD_START;
+
+	meta->frozen.offset = next_offset;
+	meta->frozen.block = meta->tail_block;
+	meta->frozen.byte = meta->tail_byte;
+	meta->resolved = meta->frozen;
+
+	((PageHeader) page)->pd_lower = EVENTLOG_PAYLOAD_START + sizeof(EventlogMeta);
+}
+
+/*
+ * A batch with this base offset starts at this byte.  A start that was noted
+ * at or behind it is left over from an append that did not finish.
+ */
+void
+eventlog_page_note_start(Page page, uint16 byte, int64 base_offset)
+{
+	EventlogPageSpecial *special = EventlogPageGetSpecial(page);
+
+	if (special->first_start == 0 || special->first_start >= byte)
+	{
+		special->first_start = byte;
+		special->first_offset = base_offset;
+	}
+}
+
+/*
+ * Put bytes where they belong.  pd_lower follows even downwards: what lay
+ * behind was left over.
+ */
+void
+eventlog_page_put(Page page, uint16 byte, const char *data, int len)
+{
+	Assert(byte >= EVENTLOG_PAYLOAD_START && byte + len <= EVENTLOG_PAYLOAD_END);
+
+	memcpy((char *) page + byte, data, len);
+	((PageHeader) page)->pd_lower = byte + len;
+}
+
+/*
+ * Begin a data page that takes part of an entry.  "continues" says that the
+ * entry started on an earlier page.
+ */
+void
+eventlog_page_begin(Page page, const xl_eventlog_append_init *init, bool continues)
+{
+	EventlogPageSpecial *special;
+
+	eventlog_page_init(page, EVENTLOG_PAGE_DATA, init->incarnation, init->generation);
+	special = EventlogPageGetSpecial(page);
+	special->first_offset = init->next_offset;
+	special->max_timestamp = continues ? init->max_timestamp_after : init->max_timestamp;
+}
+
+/*
+ * The metapage's part of an append whose last byte went to end_byte - 1 of
+ * end_block.
+ */
+void
+eventlog_meta_appended(EventlogMetaHead *meta, const xl_eventlog_append_summary *sum,
+					   BlockNumber end_block, uint16 end_byte)
+{
+	EventlogSegment *active = &meta->active;
+
+	if (active->max_timestamp != EVENTLOG_NO_TIMESTAMP &&
+		active->max_timestamp - sum->min_timestamp > active->disorder)
+		active->disorder = active->max_timestamp - sum->min_timestamp;
+	if (sum->max_timestamp > active->max_timestamp)
+		active->max_timestamp = sum->max_timestamp;
+
+	meta->next_offset = sum->next_offset;
+	meta->tail_block = end_block;
+	meta->tail_byte = end_byte;
+	if (meta->alloc_block <= end_block)
+		meta->alloc_block = end_block + 1;
+}
+
+/*
+ * The metapage's part of a segment switch.  map_block is where the closed
+ * segment's entry went.
+ */
+void
+eventlog_meta_switched(EventlogMeta *meta, const xl_eventlog_segment *xlrec,
+					   BlockNumber map_block)
+{
+	EventlogMetaHead *head = &meta->head;
+
+	if (xlrec->free_index != PG_UINT16_MAX)
+	{
+		head->nfree--;
+		meta->free_segments[xlrec->free_index] = meta->free_segments[head->nfree];
+	}
+	meta->map_blocks[(xlrec->closed_number / EVENTLOG_SEGMENTS_PER_MAP) % EVENTLOG_MAP_BLOCKS] = map_block;
+	head->active = xlrec->active;
+	head->active_segment = xlrec->closed_number + 1;
+	head->next_generation = xlrec->active.generation + 1;
+	head->alloc_block = xlrec->alloc_block;
+	head->tail_block = xlrec->active.first_block;
+	head->tail_byte = EVENTLOG_PAYLOAD_START;
+}
+
+/*
+ * Mark the entry at this byte aborted.
+ */
+void
+eventlog_page_mark_aborted(Page page, uint16 byte)
+{
+	EventlogEntry entry;
+	char	   *at = (char *) page + byte;
+
+	memcpy(&entry, at, sizeof(entry));	/* entries are not aligned */
+	entry.flags |= EVENTLOG_ENTRY_ABORTED;
+	memcpy(at, &entry, sizeof(entry));
+}
+
+/*
+ * Enter a closed segment on its map page.
+ */
+void
+eventlog_page_put_segment(Page page, uint32 number, const EventlogSegment *segment)
+{
+	int			index = number % EVENTLOG_SEGMENTS_PER_MAP;
+
+	EventlogPageGetSegments(page)[index] = *segment;
+	((PageHeader) page)->pd_lower =
+		EVENTLOG_PAYLOAD_START + (index + 1) * sizeof(EventlogSegment);
+}
+
+const char *
+eventlog_page_check(Page page, uint16 page_id)
+{
+	EventlogPageSpecial *special;
+
+	if (PageIsNew(page))
+		return "page is empty";
+	if (PageGetSpecialSize(page) != MAXALIGN(sizeof(EventlogPageSpecial)))
+		return "special area has a wrong size";
+	special = EventlogPageGetSpecial(page);
+	if (special->page_id != page_id)
+		return "page is of another kind";
+	if (special->version != EVENTLOG_FORMAT_VERSION)
+		return "format version is unknown";
+	if (page_id == EVENTLOG_PAGE_META &&
+		EventlogPageGetMeta(page)->head.magic != EVENTLOG_MAGIC)
+		return "magic number is wrong";
+	return NULL;
+}

@@ -1,0 +1,782 @@
+/*-------------------------------------------------------------------------
+ *
+ * log_scan.c
+ *	  Walking a partition's log batch by batch, under a snapshot.
+ *
+ * A cursor copies the metapage's head once and reads up to the tail that it
+ * names; bytes below the tail do not change, so no lock is held between two
+ * calls, nor a pin.  Pages are copied into local memory; a batch inside one
+ * page is read from that copy, one that runs across pages is put together.
+ *
+ * Every page's generation and incarnation are compared with its segment's: a
+ * page that has been used again since the cursor was opened is noticed.
+ *
+ * Visibility is a matter of whole batches, since a batch has one writer:
+ *	1. marked aborted: never seen;
+ *	2. below the frozen position: committed, its xid is not looked at;
+ *	3. written by this transaction: by cmin, as in a heap;
+ *	4. in progress to the snapshot: skipped, or the end of the walk;
+ *	5. committed: seen, but not before the commit record is on disk, so that
+ *	   nobody acts on an event that a crash can take back;
+ *	6. else aborted.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "storage/procarray.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "log_page.h"
+#include "log_scan.h"
+#include "log_storage.h"
+
+typedef enum
+{
+	WRITER_SEEN,
+	WRITER_UNSEEN,
+	WRITER_RUNNING
+} WriterState;
+
+/* ---- damage ---- */
+
+void
+eventlog_cursor_damaged(const EventlogCursor *cur, const char *problem)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("log of partition \"%s\" is damaged: %s",
+					RelationGetRelationName(cur->rel), problem),
+			 errdetail("Block %u, byte %u, offset %lld.",
+					   cur->on_batch ? cur->batch_pos.block : cur->pos.block,
+					   cur->on_batch ? cur->batch_pos.byte : cur->pos.byte,
+					   (long long) (cur->on_batch ? cur->batch_pos.offset : cur->pos.offset)),
+			 errhint("Restore the relation from a backup, or read on behind the damage by offset.")));
+}
+
+/*
+ * The page belongs to another generation of its segment than it did when the
+ * cursor was opened.
+ */
+static void
+report_recycled(EventlogCursor *cur)
+{
+	EventlogMetaHead now;
+
+	eventlog_storage_read_meta(cur->rel, &now);
+	if (now.log_start_offset > cur->pos.offset)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("records of partition \"%s\" were removed while they were read",
+						RelationGetRelationName(cur->rel)),
+				 errdetail("The read stood at offset %lld; the log now starts at %lld.",
+						   (long long) cur->pos.offset, (long long) now.log_start_offset)));
+	eventlog_cursor_damaged(cur, "page belongs to another segment");
+}
+
+/* ---- pages ---- */
+
+/*
+ * Have a copy of this block at hand, with all that the cursor can see of it.
+ */
+static void
+load_page(EventlogCursor *cur, BlockNumber block)
+{
+	if (cur->page_block == block)
+		return;
+	cur->page_block = InvalidBlockNumber;
+	cur->page_end = eventlog_storage_read_page(cur->rel, block, cur->strategy,
+											   EVENTLOG_PAYLOAD_START,
+											   cur->page + EVENTLOG_PAYLOAD_START,
+											   &cur->page_special);
+	cur->pages_read++;
+	if (cur->page_special.generation != cur->segment.generation ||
+		cur->page_special.incarnation != cur->meta.incarnation)
+		report_recycled(cur);
+	cur->page_block = block;
+}
+
+/* Byte at which the first batch of the loaded page starts, or 0. */
+static uint16
+page_first_start(const EventlogCursor *cur)
+{
+	uint16		start = cur->page_special.first_start;
+
+	/* left over from an append that did not finish? */
+	if (cur->page_block == cur->segment.end_block && start >= cur->segment.end_byte)
+		return 0;
+	return start;
+}
+
+/* ---- segments ---- */
+
+/* Stand at the start of a segment. */
+static void
+enter_segment(EventlogCursor *cur, uint32 number)
+{
+	eventlog_storage_read_segment(cur->rel, &cur->meta, number, &cur->segment);
+	cur->pos.segment = number;
+	cur->pos.block = cur->segment.first_block;
+	cur->pos.byte = EVENTLOG_PAYLOAD_START;
+	cur->pos.offset = cur->segment.base_offset;
+	cur->prefix_max = EVENTLOG_NO_TIMESTAMP;
+	cur->page_block = InvalidBlockNumber;
+	cur->on_batch = false;
+}
+
+/* Stand at the end of the current segment. */
+static void
+leave_segment(EventlogCursor *cur)
+{
+	cur->pos.block = cur->segment.end_block;
+	cur->pos.byte = cur->segment.end_byte;
+	cur->on_batch = false;
+}
+
+/*
+ * The last page of the current segment that holds anything, or
+ * InvalidBlockNumber.
+ */
+static BlockNumber
+last_page(const EventlogCursor *cur)
+{
+	if (cur->segment.end_byte > EVENTLOG_PAYLOAD_START)
+		return cur->segment.end_block;
+	if (cur->segment.end_block > cur->segment.first_block)
+		return cur->segment.end_block - 1;
+	return InvalidBlockNumber;
+}
+
+/* ---- entries ---- */
+
+/*
+ * Go to the start of the next entry and decode its head.  False at the end
+ * of the segment.  pos stays before the entry; *next is the place behind it.
+ */
+static bool
+read_head(EventlogCursor *cur, EventlogPos *next)
+{
+	uint16		start = eventlog_page_next_start(cur->pos.byte);
+	uint64		rest;
+	const char *problem;
+
+	if (start == 0)
+	{
+		cur->pos.block++;
+		cur->pos.byte = EVENTLOG_PAYLOAD_START;
+	}
+	if (cur->pos.block > cur->segment.end_block ||
+		(cur->pos.block == cur->segment.end_block && cur->pos.byte >= cur->segment.end_byte))
+		return false;
+
+	load_page(cur, cur->pos.block);
+	if (cur->pos.byte == cur->page_special.first_start)
+		cur->prefix_max = cur->page_special.max_timestamp;
+	cur->on_batch = false;
+	if (cur->page_end < cur->pos.byte + EVENTLOG_ENTRY_HEAD)
+		eventlog_cursor_damaged(cur, "page ends inside the head of an entry");
+	memcpy(&cur->entry, cur->page + cur->pos.byte, sizeof(EventlogEntry));
+	problem = eventlog_batch_parse_header(cur->page + cur->pos.byte + sizeof(EventlogEntry),
+										  &cur->header);
+	if (problem)
+		eventlog_cursor_damaged(cur, problem);
+	if (cur->entry.length != (uint32) cur->header.batch_length + 12)
+		eventlog_cursor_damaged(cur, "entry and batch disagree about their length");
+	if (cur->header.base_offset < cur->pos.offset)
+		eventlog_cursor_damaged(cur, "offsets do not rise");
+
+	next->segment = cur->pos.segment;
+	next->offset = cur->header.base_offset + cur->header.last_offset_delta + 1;
+	next->pad = 0;
+	rest = sizeof(EventlogEntry) + (uint64) cur->entry.length;
+	if (cur->pos.byte + rest <= EVENTLOG_PAYLOAD_END)
+	{
+		next->block = cur->pos.block;
+		next->byte = cur->pos.byte + rest;
+	}
+	else
+	{
+		BlockNumber full;
+
+		rest -= EVENTLOG_PAYLOAD_END - cur->pos.byte;
+		full = (rest - 1) / EVENTLOG_PAYLOAD_SIZE;
+		next->block = cur->pos.block + 1 + full;
+		next->byte = EVENTLOG_PAYLOAD_START + (rest - (uint64) full * EVENTLOG_PAYLOAD_SIZE);
+	}
+	if (next->block > cur->segment.end_block ||
+		(next->block == cur->segment.end_block && next->byte > cur->segment.end_byte))
+		eventlog_cursor_damaged(cur, "entry runs past the end of its segment");
+	return true;
+}
+
+/*
+ * Stand on the entry that read_head() has found.
+ */
+static void
+step_onto(EventlogCursor *cur, const EventlogPos *next)
+{
+	cur->batch_pos = cur->pos;
+	cur->batch_pos.offset = cur->header.base_offset;
+	cur->on_batch = true;
+	cur->pos = *next;
+	cur->prefix_before = cur->prefix_max;
+	if (cur->header.max_timestamp > cur->prefix_max)
+		cur->prefix_max = cur->header.max_timestamp;
+}
+
+/*
+ * Read the records of the batch on which the cursor stands.
+ */
+static void
+read_body(EventlogCursor *cur)
+{
+	uint32		length = cur->entry.length;
+	uint16		byte = cur->batch_pos.byte + sizeof(EventlogEntry);
+	const char *batch;
+	const char *problem;
+
+	load_page(cur, cur->batch_pos.block);
+	if (byte + length <= EVENTLOG_PAYLOAD_END)
+	{
+		if (byte + length > cur->page_end)
+			eventlog_cursor_damaged(cur, "page ends inside a batch");
+		batch = cur->page + byte;
+	}
+	else
+	{
+		uint32		have = EVENTLOG_PAYLOAD_END - byte;
+		BlockNumber block = cur->batch_pos.block;
+
+		if (cur->page_end != EVENTLOG_PAYLOAD_END)
+			eventlog_cursor_damaged(cur, "page ends inside a batch");
+		cur->body.len = 0;
+		eventlog_buf_reserve(&cur->body, length + BLCKSZ);
+		memcpy(cur->body.data, cur->page + byte, have);
+		while (have < length)
+		{
+			uint32		take = Min(length - have, (uint32) EVENTLOG_PAYLOAD_SIZE);
+
+			CHECK_FOR_INTERRUPTS();
+			block++;
+			if (take == EVENTLOG_PAYLOAD_SIZE)
+			{
+				/* a page of this batch only goes where it is needed */
+				EventlogPageSpecial special;
+				uint16		end = eventlog_storage_read_page(cur->rel, block, cur->strategy,
+															 EVENTLOG_PAYLOAD_START,
+															 cur->body.data + have, &special);
+
+				cur->pages_read++;
+				if (special.generation != cur->segment.generation ||
+					special.incarnation != cur->meta.incarnation)
+					report_recycled(cur);
+				if (end != EVENTLOG_PAYLOAD_END)
+					eventlog_cursor_damaged(cur, "page ends inside a batch");
+			}
+			else
+			{
+				load_page(cur, block);
+				if (cur->page_end < EVENTLOG_PAYLOAD_START + take)
+					eventlog_cursor_damaged(cur, "page ends inside a batch");
+				memcpy(cur->body.data + have, cur->page + EVENTLOG_PAYLOAD_START, take);
+			}
+			have += take;
+		}
+		batch = cur->body.data;
+	}
+
+	problem = eventlog_batch_open(&cur->reader, batch, length, &cur->scratch);
+	if (problem)
+		eventlog_cursor_damaged(cur, problem);
+}
+
+/* ---- visibility ---- */
+
+static WriterState
+judge_mvcc(const EventlogCursor *cur, TransactionId xmin)
+{
+	if (TransactionIdIsCurrentTransactionId(xmin))
+	{
+		if (cur->stop_at_lso)
+			return WRITER_RUNNING;
+		return cur->entry.cmin < cur->snapshot->curcid ? WRITER_SEEN : WRITER_UNSEEN;
+	}
+	if (XidInMVCCSnapshot(xmin, cur->snapshot))
+		return WRITER_RUNNING;
+	if (TransactionIdDidCommit(xmin))
+	{
+		if (!RecoveryInProgress())
+		{
+			XLogRecPtr	lsn = TransactionIdGetCommitLSN(xmin);
+
+			if (!XLogRecPtrIsInvalid(lsn) && XLogNeedsFlush(lsn))
+				XLogFlush(lsn);
+		}
+		return WRITER_SEEN;
+	}
+	return WRITER_UNSEEN;
+}
+
+static WriterState
+judge(EventlogCursor *cur)
+{
+	TransactionId xmin = cur->entry.xmin;
+	WriterState state;
+
+	if (cur->snapshot->snapshot_type == SNAPSHOT_ANY)
+		return WRITER_SEEN;
+	if (cur->entry.flags & EVENTLOG_ENTRY_ABORTED)
+		return WRITER_UNSEEN;
+	if (cur->header.base_offset < cur->meta.frozen.offset)
+		return WRITER_SEEN;
+
+	switch (cur->snapshot->snapshot_type)
+	{
+		case SNAPSHOT_MVCC:
+			if (xmin == cur->judged_xid)
+				return (WriterState) cur->judged;
+			state = judge_mvcc(cur, xmin);
+			/* own batches differ in cmin */
+			if (!TransactionIdIsCurrentTransactionId(xmin))
+			{
+				cur->judged_xid = xmin;
+				cur->judged = state;
+			}
+			return state;
+
+		case SNAPSHOT_SELF:
+			if (TransactionIdIsCurrentTransactionId(xmin))
+				return WRITER_SEEN;
+			if (TransactionIdIsInProgress(xmin))
+				return WRITER_RUNNING;
+			return TransactionIdDidCommit(xmin) ? WRITER_SEEN : WRITER_UNSEEN;
+
+		case SNAPSHOT_DIRTY:
+			cur->snapshot->xmin = cur->snapshot->xmax = InvalidTransactionId;
+			cur->snapshot->speculativeToken = 0;
+			if (TransactionIdIsCurrentTransactionId(xmin))
+				return WRITER_SEEN;
+			if (TransactionIdIsInProgress(xmin))
+			{
+				cur->snapshot->xmin = xmin;
+				return WRITER_SEEN;
+			}
+			return TransactionIdDidCommit(xmin) ? WRITER_SEEN : WRITER_UNSEEN;
+
+		case SNAPSHOT_NON_VACUUMABLE:
+			if (TransactionIdIsCurrentTransactionId(xmin) || TransactionIdIsInProgress(xmin))
+				return WRITER_SEEN;
+			return TransactionIdDidCommit(xmin) ? WRITER_SEEN : WRITER_UNSEEN;
+
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("topics cannot be read with this kind of snapshot")));
+	}
+	return WRITER_UNSEEN;		/* keep compilers quiet */
+}
+
+/* ---- moves ---- */
+
+EventlogCursor *
+eventlog_cursor_open(Relation rel, Snapshot snapshot, bool stop_at_lso)
+{
+	EventlogCursor *cur = palloc0(sizeof(EventlogCursor));
+
+	cur->rel = rel;
+	cur->snapshot = snapshot;
+	cur->stop_at_lso = stop_at_lso;
+	cur->context = CurrentMemoryContext;
+	cur->limit_block = InvalidBlockNumber;
+	cur->min_time = PG_INT64_MIN;
+	cur->max_time = PG_INT64_MAX;
+	cur->page = palloc(BLCKSZ);
+	cur->page_block = InvalidBlockNumber;
+	eventlog_buf_reserve(&cur->body, 1024);
+	eventlog_buf_reserve(&cur->scratch, 1024);
+	eventlog_storage_read_meta(rel, &cur->meta);
+	enter_segment(cur, cur->meta.first_segment);
+	return cur;
+}
+
+void
+eventlog_cursor_close(EventlogCursor *cur)
+{
+	eventlog_buf_free(&cur->body);
+	eventlog_buf_free(&cur->scratch);
+	pfree(cur->page);
+	pfree(cur);
+}
+
+void
+eventlog_cursor_refresh(EventlogCursor *cur, Snapshot snapshot)
+{
+	EventlogPos pos = cur->pos;
+
+	cur->snapshot = snapshot;
+	cur->judged_xid = InvalidTransactionId;
+	cur->stopped = false;
+	cur->on_batch = false;
+	cur->page_block = InvalidBlockNumber;
+	eventlog_storage_read_meta(cur->rel, &cur->meta);
+	if (pos.segment < cur->meta.first_segment)
+		eventlog_cursor_seek(cur, pos.offset);
+	else
+		eventlog_storage_read_segment(cur->rel, &cur->meta, pos.segment, &cur->segment);
+}
+
+bool
+eventlog_cursor_next_head(EventlogCursor *cur)
+{
+	EventlogPos next;
+
+	while (!read_head(cur, &next))
+	{
+		if (cur->pos.segment == cur->meta.active_segment ||
+			cur->limit_block != InvalidBlockNumber)
+		{
+			cur->on_batch = false;
+			return false;
+		}
+		enter_segment(cur, cur->pos.segment + 1);
+	}
+	if (cur->limit_block != InvalidBlockNumber && cur->pos.block > cur->limit_block)
+	{
+		cur->on_batch = false;
+		return false;
+	}
+	step_onto(cur, &next);
+	return true;
+}
+
+bool
+eventlog_cursor_next(EventlogCursor *cur)
+{
+	while (eventlog_cursor_next_head(cur))
+	{
+		WriterState state;
+
+		CHECK_FOR_INTERRUPTS();
+
+		/* can only later records follow in this segment? */
+		if (cur->max_time != PG_INT64_MAX &&
+			cur->prefix_before > cur->max_time &&
+			cur->prefix_before - cur->max_time > cur->segment.disorder &&
+			cur->limit_block == InvalidBlockNumber)
+		{
+			leave_segment(cur);
+			continue;
+		}
+
+		state = judge(cur);
+		if (state == WRITER_RUNNING && cur->stop_at_lso)
+		{
+			cur->pos = cur->batch_pos;	/* look at it again next time */
+			cur->on_batch = false;
+			cur->stopped = true;
+			return false;
+		}
+		if (state == WRITER_SEEN &&
+			cur->header.base_offset + cur->header.last_offset_delta >= cur->meta.log_start_offset &&
+			cur->header.max_timestamp >= cur->min_time)
+		{
+			read_body(cur);
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Find the last entry of the current segment that starts before (block, byte)
+ * and step onto it.
+ */
+static bool
+step_back(EventlogCursor *cur, BlockNumber block, uint16 byte)
+{
+	BlockNumber last = last_page(cur);
+
+	if (last == InvalidBlockNumber)
+		return false;
+	if (block > last)
+	{
+		block = last;
+		byte = PG_UINT16_MAX;
+	}
+	for (;; byte = PG_UINT16_MAX)
+	{
+		EventlogPos next,
+					found;
+		bool		any = false;
+
+		load_page(cur, block);
+		cur->pos.block = block;
+		cur->pos.byte = page_first_start(cur);
+		cur->pos.offset = cur->page_special.first_offset;
+		if (cur->pos.byte != 0 && cur->pos.byte < byte)
+		{
+			found = cur->pos;
+			while (read_head(cur, &next))
+			{
+				if (cur->pos.block != block || cur->pos.byte >= byte)
+					break;
+				found = cur->pos;
+				any = true;
+				cur->pos = next;
+			}
+		}
+		if (any)
+		{
+			cur->pos = found;
+			if (!read_head(cur, &next))
+				elog(ERROR, "entry at block %u has vanished", block);
+			step_onto(cur, &next);
+			return true;
+		}
+		if (block == cur->segment.first_block)
+			return false;
+		CHECK_FOR_INTERRUPTS();
+		block--;
+	}
+}
+
+bool
+eventlog_cursor_prev(EventlogCursor *cur)
+{
+	EventlogPos from = cur->on_batch ? cur->batch_pos : cur->pos;
+
+	for (;;)
+	{
+		if (!step_back(cur, from.block, from.byte))
+		{
+			uint32		number = from.segment;
+
+			if (number == cur->meta.first_segment)
+			{
+				enter_segment(cur, number);
+				return false;
+			}
+			enter_segment(cur, number - 1);
+			leave_segment(cur);
+			from = cur->pos;
+			continue;
+		}
+		from = cur->batch_pos;
+		if (cur->header.base_offset + cur->header.last_offset_delta < cur->meta.log_start_offset)
+			continue;
+		if (judge(cur) == WRITER_SEEN && cur->header.max_timestamp >= cur->min_time)
+		{
+			read_body(cur);
+			return true;
+		}
+	}
+}
+
+/* ---- seeking ---- */
+
+/*
+ * Stand on the right page of the current segment: the last one for which
+ * "before" holds of its special area, else the first page.
+ */
+static void
+search_pages(EventlogCursor *cur, bool by_time, int64 target)
+{
+	BlockNumber lo = cur->segment.first_block;
+	BlockNumber hi = last_page(cur);
+
+	if (hi == InvalidBlockNumber)
+		return;
+	while (lo < hi)
+	{
+		BlockNumber mid = lo + (hi - lo + 1) / 2;
+		EventlogPageSpecial special;
+		bool		before;
+
+		(void) eventlog_storage_read_page(cur->rel, mid, cur->strategy, EVENTLOG_PAYLOAD_END,
+										  NULL, &special);
+		cur->pages_read++;
+		if (special.generation != cur->segment.generation ||
+			special.incarnation != cur->meta.incarnation)
+			report_recycled(cur);
+		before = by_time ? special.max_timestamp < target : special.first_offset <= target;
+		if (mid == cur->segment.end_block &&
+			(special.first_start == 0 || special.first_start >= cur->segment.end_byte))
+			before = false;		/* nothing starts there yet */
+		if (before)
+			lo = mid;
+		else
+			hi = mid - 1;
+	}
+	load_page(cur, lo);
+	cur->pos.block = lo;
+	cur->pos.byte = page_first_start(cur);
+	cur->pos.offset = cur->page_special.first_offset;
+	if (cur->pos.byte == 0)
+		leave_segment(cur);
+}
+
+void
+eventlog_cursor_seek(EventlogCursor *cur, int64 offset)
+{
+	uint32		lo = cur->meta.first_segment;
+	uint32		hi = cur->meta.active_segment;
+	EventlogPos next;
+
+	cur->stopped = false;
+	cur->limit_block = InvalidBlockNumber;
+
+	if (offset >= cur->meta.next_offset)
+	{
+		eventlog_cursor_seek_end(cur);
+		return;
+	}
+	if (offset >= cur->meta.active.base_offset)
+		lo = hi;
+	while (lo < hi)
+	{
+		uint32		mid = lo + (hi - lo + 1) / 2;
+		EventlogSegment segment;
+
+		eventlog_storage_read_segment(cur->rel, &cur->meta, mid, &segment);
+		if (segment.base_offset <= offset)
+			lo = mid;
+		else
+			hi = mid - 1;
+	}
+	enter_segment(cur, lo);
+	search_pages(cur, false, offset);
+	while (read_head(cur, &next) && next.offset <= offset)
+		step_onto(cur, &next);
+	cur->on_batch = false;
+}
+
+void
+eventlog_cursor_seek_time(EventlogCursor *cur, int64 time_ms)
+{
+	cur->stopped = false;
+	cur->limit_block = InvalidBlockNumber;
+	for (uint32 number = cur->meta.first_segment;; number++)
+	{
+		enter_segment(cur, number);
+		if (cur->segment.max_timestamp >= time_ms)
+		{
+			search_pages(cur, true, time_ms);
+			return;
+		}
+		if (number == cur->meta.active_segment)
+		{
+			leave_segment(cur);
+			return;
+		}
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+void
+eventlog_cursor_seek_behind(EventlogCursor *cur, int64 offset)
+{
+	EventlogPos next;
+
+	eventlog_cursor_seek(cur, offset);
+	if (read_head(cur, &next) && cur->header.base_offset <= offset)
+		cur->pos = next;
+}
+
+void
+eventlog_cursor_seek_end(EventlogCursor *cur)
+{
+	cur->stopped = false;
+	cur->limit_block = InvalidBlockNumber;
+	enter_segment(cur, cur->meta.active_segment);
+	leave_segment(cur);
+	cur->pos.offset = cur->meta.next_offset;
+}
+
+bool
+eventlog_cursor_seek_block(EventlogCursor *cur, uint32 segment,
+						   BlockNumber block, BlockNumber last)
+{
+	if (cur->pos.segment != segment)
+		enter_segment(cur, segment);
+	cur->on_batch = false;
+	cur->stopped = false;
+	for (; block <= last; block++)
+	{
+		BlockNumber end = last_page(cur);
+
+		if (end == InvalidBlockNumber || block > end)
+			return false;
+		load_page(cur, block);
+		if (page_first_start(cur) != 0)
+		{
+			cur->pos.block = block;
+			cur->pos.byte = page_first_start(cur);
+			cur->pos.offset = cur->page_special.first_offset;
+			cur->limit_block = last;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool
+eventlog_cursor_seek_physical(EventlogCursor *cur, BlockNumber block)
+{
+	for (uint32 number = cur->meta.active_segment;; number--)
+	{
+		EventlogSegment segment;
+
+		eventlog_storage_read_segment(cur->rel, &cur->meta, number, &segment);
+		if (block >= segment.first_block && block <= segment.end_block)
+			return eventlog_cursor_seek_block(cur, number, block, block);
+		if (number == cur->meta.first_segment)
+			return false;
+	}
+}
+
+/* ---- last stable offset ---- */
+
+int64
+eventlog_scan_lso(Relation rel, Snapshot snapshot, TransactionId *holder)
+{
+	EventlogCursor *cur = eventlog_cursor_open(rel, snapshot, true);
+	EventlogPos start = cur->meta.resolved;
+	int64		lso;
+
+	if (start.offset < cur->meta.frozen.offset)
+		start = cur->meta.frozen;
+	if (start.segment >= cur->meta.first_segment)
+	{
+		enter_segment(cur, start.segment);
+		cur->pos = start;
+	}
+	if (holder)
+		*holder = InvalidTransactionId;
+	lso = cur->meta.next_offset;
+	while (eventlog_cursor_next_head(cur))
+	{
+		TransactionId xmin = cur->entry.xmin;
+
+		CHECK_FOR_INTERRUPTS();
+		if (cur->header.base_offset < cur->meta.frozen.offset || xmin == cur->judged_xid)
+			continue;
+		if (TransactionIdIsCurrentTransactionId(xmin) || XidInMVCCSnapshot(xmin, snapshot))
+		{
+			cur->pos = cur->batch_pos;
+			lso = cur->header.base_offset;
+			if (holder)
+				*holder = xmin;
+			break;
+		}
+		cur->judged_xid = xmin;
+	}
+	if (cur->pos.offset > start.offset + 1000)
+		eventlog_storage_hint_resolved(rel, &cur->pos);
+	eventlog_cursor_close(cur);
+	return lso;
+}

@@ -1,0 +1,705 @@
+/*-------------------------------------------------------------------------
+ *
+ * log_storage.c
+ *	  A partition's file: create, append, segments, freeze; reading pages.
+ *
+ * Knows bytes, blocks and offsets; knows nothing of rows, topics or
+ * visibility.  Every critical section of the project that is not redo is in
+ * this file.
+ *
+ * Locks.  The exclusive lock on the metapage's buffer is the partition's
+ * append lock: whoever holds it may write behind the tail, move the tail,
+ * switch segments and move the frozen position.  Data pages are locked after
+ * the metapage and in the order of the log, never the other way round; map
+ * pages likewise.  Readers share-lock one page at a time and hold none while
+ * they take another, so they cannot deadlock with anybody.
+ *
+ * A log's bytes below the tail never change, but for the aborted mark in an
+ * entry's header (VACUUM, under the page's exclusive lock).  So a reader that
+ * has copied the metapage's head may read everything below that tail at
+ * leisure, without any further look at the metapage.
+ *
+ * The file is extended before the append lock is taken; the tail is not
+ * allowed to come near a block that the file system has not got.  The file's
+ * length is not WAL-logged and may differ after a crash: only the file system
+ * is asked for it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xloginsert.h"
+#include "catalog/storage.h"
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/smgr.h"
+#include "utils/timestamp.h"
+
+#include "guc.h"
+#include "log_page.h"
+#include "log_storage.h"
+
+/* Data pages in one WAL record; block 0 is the metapage's. */
+#define MAX_RECORD_PAGES	XLR_MAX_BLOCK_ID
+
+/* At most this many blocks are added to a file ahead of need (4 MB). */
+#define MAX_EXTEND_AHEAD	512
+
+/*
+ * A page does not look as it should.
+ */
+static void
+report_damage(Relation rel, BlockNumber block, const char *problem)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("block %u of relation \"%s\" is damaged: %s",
+					block, RelationGetRelationName(rel), problem),
+			 errhint("Restore the relation from a backup, or read on behind the damage by offset.")));
+}
+
+static EventlogMeta *
+get_meta(Relation rel, Buffer metabuf)
+{
+	Page		page = BufferGetPage(metabuf);
+	const char *problem = eventlog_page_check(page, EVENTLOG_PAGE_META);
+
+	if (problem)
+		report_damage(rel, EVENTLOG_METAPAGE_BLKNO, problem);
+	return EventlogPageGetMeta(page);
+}
+
+static int64
+now_ms(void)
+{
+	return GetCurrentTimestamp() / 1000 +
+		((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)) * SECS_PER_DAY * 1000;
+}
+
+/* ---- creation ---- */
+
+void
+eventlog_storage_create(EventlogFileId file, char persistence, int64 next_offset)
+{
+	SMgrRelation smgr = RelationCreateStorage(file, persistence, true);
+	PGAlignedBlock zero;
+	Buffer		metabuf;
+	uint32		incarnation = pg_prng_uint32(&pg_global_prng_state);
+	int64		now = now_ms();
+
+	/*
+	 * Go through shared buffers, not past them: then nothing has to be synced
+	 * here, and a thousand partitions cost no thousand fsyncs.
+	 */
+	memset(zero.data, 0, BLCKSZ);
+	smgrextend(smgr, MAIN_FORKNUM, EVENTLOG_METAPAGE_BLKNO, zero.data, false);
+	metabuf = ReadBufferWithoutRelcache(file, MAIN_FORKNUM, EVENTLOG_METAPAGE_BLKNO,
+										RBM_ZERO_AND_LOCK, NULL, true);
+
+	START_CRIT_SECTION();
+	eventlog_page_init_meta(BufferGetPage(metabuf), incarnation, next_offset, now);
+	MarkBufferDirty(metabuf);
+	if (XLogIsNeeded())			/* else it is synced at commit, as all new files */
+		log_newpage_buffer(metabuf, true);
+	END_CRIT_SECTION();
+
+	UnlockReleaseBuffer(metabuf);
+}
+
+void
+eventlog_storage_reset(Relation rel)
+{
+	Buffer		metabuf = ReadBuffer(rel, EVENTLOG_METAPAGE_BLKNO);
+	EventlogMetaHead old;
+	int64		now = now_ms();
+
+	LockBuffer(metabuf, BUFFER_LOCK_EXCLUSIVE);
+	old = get_meta(rel, metabuf)->head;
+
+	START_CRIT_SECTION();
+	eventlog_page_init_meta(BufferGetPage(metabuf), old.incarnation + 1, old.next_offset, now);
+	MarkBufferDirty(metabuf);
+	if (RelationNeedsWAL(rel))
+		log_newpage_buffer(metabuf, true);
+	END_CRIT_SECTION();
+
+	UnlockReleaseBuffer(metabuf);
+}
+
+/* ---- reading ---- */
+
+void
+eventlog_storage_read_meta(Relation rel, EventlogMetaHead *meta)
+{
+	Buffer		metabuf = ReadBuffer(rel, EVENTLOG_METAPAGE_BLKNO);
+
+	LockBuffer(metabuf, BUFFER_LOCK_SHARE);
+	memcpy(meta, &get_meta(rel, metabuf)->head, sizeof(EventlogMetaHead));
+	UnlockReleaseBuffer(metabuf);
+}
+
+void
+eventlog_storage_read_segment(Relation rel, const EventlogMetaHead *meta,
+							  uint32 number, EventlogSegment *segment)
+{
+	Buffer		buf;
+	BlockNumber block;
+	const char *problem;
+
+	Assert(number >= meta->first_segment && number <= meta->active_segment);
+
+	if (number == meta->active_segment)
+	{
+		*segment = meta->active;
+		segment->end_block = meta->tail_block;
+		segment->end_byte = meta->tail_byte;
+		return;
+	}
+
+	buf = ReadBuffer(rel, EVENTLOG_METAPAGE_BLKNO);
+	LockBuffer(buf, BUFFER_LOCK_SHARE);
+	block = get_meta(rel, buf)->map_blocks[(number / EVENTLOG_SEGMENTS_PER_MAP) % EVENTLOG_MAP_BLOCKS];
+	UnlockReleaseBuffer(buf);
+
+	buf = ReadBuffer(rel, block);
+	LockBuffer(buf, BUFFER_LOCK_SHARE);
+	problem = eventlog_page_check(BufferGetPage(buf), EVENTLOG_PAGE_MAP);
+	if (problem)
+		report_damage(rel, block, problem);
+	*segment = EventlogPageGetSegments(BufferGetPage(buf))[number % EVENTLOG_SEGMENTS_PER_MAP];
+	UnlockReleaseBuffer(buf);
+}
+
+uint16
+eventlog_storage_read_page(Relation rel, BlockNumber block,
+						   BufferAccessStrategy strategy, uint16 from,
+						   char *dst, EventlogPageSpecial *special)
+{
+	Buffer		buf = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+	Page		page;
+	const char *problem;
+	uint16		end;
+
+	LockBuffer(buf, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(buf);
+	problem = eventlog_page_check(page, EVENTLOG_PAGE_DATA);
+	if (problem)
+		report_damage(rel, block, problem);
+	end = ((PageHeader) page)->pd_lower;
+	if (end > EVENTLOG_PAYLOAD_END)
+		report_damage(rel, block, "payload runs into the special area");
+	*special = *EventlogPageGetSpecial(page);
+	if (end > from && dst != NULL)
+		memcpy(dst, (char *) page + from, end - from);
+	UnlockReleaseBuffer(buf);
+	return end;
+}
+
+/* ---- appending ---- */
+
+/*
+ * See to it that the file has at least "need" blocks.  Called without any
+ * buffer lock, since it may wait for the disk.  Blocks are really written:
+ * holes would move the full disk's error from here to a checkpoint.
+ */
+static void
+extend_file(Relation rel, BlockNumber need)
+{
+	BlockNumber have;
+
+	LockRelationForExtension(rel, ExclusiveLock);
+	have = smgrnblocks(RelationGetSmgr(rel), MAIN_FORKNUM);
+	if (have < need)
+	{
+		BlockNumber ahead = Min(have / 4, MAX_EXTEND_AHEAD);
+
+		if (ahead > MaxBlockNumber - need)
+			ahead = 0;
+		EVENTLOG_PAUSE("extend");
+		eventlog_extend_fork(RelationGetSmgr(rel), have, need + ahead - have);
+	}
+	UnlockRelationForExtension(rel, ExclusiveLock);
+}
+
+/*
+ * Does the file have at least this many blocks?  The number that the storage
+ * manager remembers is a lower bound, since files shrink only under locks that
+ * an appender excludes.
+ */
+static bool
+file_has_blocks(Relation rel, BlockNumber need)
+{
+	SMgrRelation smgr = RelationGetSmgr(rel);
+	BlockNumber known = smgr->smgr_cached_nblocks[MAIN_FORKNUM];
+
+	if (known != InvalidBlockNumber && known >= need)
+		return true;
+	return smgrnblocks(smgr, MAIN_FORKNUM) >= need;
+}
+
+/* Blocks that an entry needs if it starts at this byte of its first page. */
+static BlockNumber
+entry_blocks(uint64 size, uint16 byte)
+{
+	uint64		first = EVENTLOG_PAYLOAD_END - byte;
+
+	if (size <= first)
+		return 1;
+	return 1 + (size - first + EVENTLOG_PAYLOAD_SIZE - 1) / EVENTLOG_PAYLOAD_SIZE;
+}
+
+/*
+ * Close the active segment and begin another with room for "blocks" blocks.
+ * Metapage locked by the caller.  Returns 0, or how many blocks the file must
+ * have before this can be done (then nothing was changed).
+ */
+static BlockNumber
+switch_segment(Relation rel, Buffer metabuf, BlockNumber blocks)
+{
+	EventlogMeta *meta = EventlogPageGetMeta(BufferGetPage(metabuf));
+	EventlogMetaHead *head = &meta->head;
+	xl_eventlog_segment xlrec;
+	BlockNumber map_block;
+	Buffer		mapbuf;
+
+	if (head->active_segment - head->first_segment + 1 >=
+		(uint32) EVENTLOG_SEGMENTS_PER_MAP * EVENTLOG_MAP_BLOCKS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("partition \"%s\" has too many segments", RelationGetRelationName(rel)),
+				 errhint("Raise the topic's segment.bytes, or limit its retention.")));
+
+	memset(&xlrec, 0, sizeof(xlrec));
+	xlrec.version = EVENTLOG_FORMAT_VERSION;
+	xlrec.closed_number = head->active_segment;
+	xlrec.incarnation = head->incarnation;
+	xlrec.closed = head->active;
+	xlrec.closed.state = EVENTLOG_SEGMENT_CLOSED;
+	xlrec.closed.end_block = head->tail_block;
+	xlrec.closed.end_byte = head->tail_byte;
+	if (xlrec.closed.nblocks == 0)
+		xlrec.closed.nblocks = head->alloc_block - xlrec.closed.first_block;
+	xlrec.alloc_block = head->alloc_block;
+
+	map_block = meta->map_blocks[(xlrec.closed_number / EVENTLOG_SEGMENTS_PER_MAP) % EVENTLOG_MAP_BLOCKS];
+	xlrec.init_map = (xlrec.closed_number % EVENTLOG_SEGMENTS_PER_MAP) == 0;
+	if (map_block == 0)
+		map_block = xlrec.alloc_block++;
+
+	xlrec.active.base_offset = head->next_offset;
+	xlrec.active.max_timestamp = EVENTLOG_NO_TIMESTAMP;
+	xlrec.active.begun_at = now_ms();
+	xlrec.active.generation = head->next_generation;
+	xlrec.active.state = EVENTLOG_SEGMENT_ACTIVE;
+	xlrec.active.first_block = xlrec.alloc_block;
+	xlrec.free_index = PG_UINT16_MAX;
+	for (int i = 0; i < head->nfree; i++)
+	{
+		if (meta->free_segments[i].nblocks >= blocks)
+		{
+			xlrec.free_index = i;
+			xlrec.active.first_block = meta->free_segments[i].first_block;
+			xlrec.active.nblocks = meta->free_segments[i].nblocks;
+			break;
+		}
+	}
+
+	if (!file_has_blocks(rel, map_block + 1))
+		return map_block + 1;
+
+	if (xlrec.init_map)
+		mapbuf = ReadBufferExtended(rel, MAIN_FORKNUM, map_block, RBM_ZERO_AND_LOCK, NULL);
+	else
+	{
+		const char *problem;
+
+		mapbuf = ReadBuffer(rel, map_block);
+		LockBuffer(mapbuf, BUFFER_LOCK_EXCLUSIVE);
+		problem = eventlog_page_check(BufferGetPage(mapbuf), EVENTLOG_PAGE_MAP);
+		if (problem)
+			report_damage(rel, map_block, problem);
+	}
+
+	START_CRIT_SECTION();
+	if (xlrec.init_map)
+		eventlog_page_init(BufferGetPage(mapbuf), EVENTLOG_PAGE_MAP, head->incarnation, 0);
+	eventlog_page_put_segment(BufferGetPage(mapbuf), xlrec.closed_number, &xlrec.closed);
+	eventlog_meta_switched(meta, &xlrec, map_block);
+	MarkBufferDirty(mapbuf);
+	MarkBufferDirty(metabuf);
+	EVENTLOG_PAUSE("segment-before-wal");
+	if (RelationNeedsWAL(rel))
+	{
+		XLogRecPtr	lsn;
+
+		XLogBeginInsert();
+		XLogRegisterData((char *) &xlrec, sizeof(xlrec));
+		XLogRegisterBuffer(0, metabuf, REGBUF_STANDARD);
+		XLogRegisterBuffer(1, mapbuf, REGBUF_STANDARD | (xlrec.init_map ? REGBUF_WILL_INIT : 0));
+		lsn = XLogInsert(EVENTLOG_RMGR_ID, XLOG_EVENTLOG_SEGMENT);
+		PageSetLSN(BufferGetPage(metabuf), lsn);
+		PageSetLSN(BufferGetPage(mapbuf), lsn);
+	}
+	END_CRIT_SECTION();
+	EVENTLOG_PAUSE("segment-after-wal");
+
+	UnlockReleaseBuffer(mapbuf);
+	return 0;
+}
+
+/*
+ * Where the next entry goes.  *byte is never 0.
+ */
+static void
+next_entry_place(const EventlogMetaHead *head, BlockNumber *block, uint16 *byte)
+{
+	*block = head->tail_block;
+	*byte = eventlog_page_next_start(head->tail_byte);
+	if (*byte == 0)
+	{
+		(*block)++;
+		*byte = EVENTLOG_PAYLOAD_START;
+	}
+}
+
+/*
+ * Must the active segment be closed before an entry that ends in "last"?
+ */
+static bool
+segment_is_full(const EventlogMetaHead *head, BlockNumber last, int64 segment_bytes)
+{
+	const EventlogSegment *active = &head->active;
+
+	if (active->nblocks != 0 && last - active->first_block >= active->nblocks)
+		return true;
+	if (head->next_offset == active->base_offset)
+		return false;			/* empty: takes an entry of any size */
+	return ((int64) last - active->first_block + 1) * BLCKSZ > segment_bytes;
+}
+
+/*
+ * Write one WAL record's worth of an entry, from byte *done of the entry on,
+ * to "npages" pages from "block" on.
+ */
+static void
+append_part(Relation rel, Buffer metabuf, EventlogEntry *entry, const EventlogAppend *app,
+			xl_eventlog_append_init *init, xl_eventlog_append_summary *sum, int64 base_offset,
+			bool whole_in_header, BlockNumber block, uint16 byte, int npages, uint64 *done)
+{
+	EventlogMetaHead *head = &EventlogPageGetMeta(BufferGetPage(metabuf))->head;
+	uint64		size = sizeof(EventlogEntry) + app->length;
+	uint64		pos = *done;
+	bool		needs_wal = RelationNeedsWAL(rel);
+	bool		first = (pos == 0);
+	bool		last;
+	Buffer		bufs[MAX_RECORD_PAGES];
+	uint16		start = byte;
+	xl_eventlog_append xlrec;
+
+	/* pins, locks and memory first: nothing below may fail */
+	if (npages > 3)
+		XLogEnsureRecordSpace(npages, npages + 8);
+	for (int i = 0; i < npages; i++)
+	{
+		if (i == 0 && start != EVENTLOG_PAYLOAD_START)
+		{
+			const char *problem;
+
+			bufs[i] = ReadBuffer(rel, block);
+			LockBuffer(bufs[i], BUFFER_LOCK_EXCLUSIVE);
+			problem = eventlog_page_check(BufferGetPage(bufs[i]), EVENTLOG_PAGE_DATA);
+			if (problem)
+				report_damage(rel, block, problem);
+		}
+		else
+			bufs[i] = ReadBufferExtended(rel, MAIN_FORKNUM, block + i, RBM_ZERO_AND_LOCK, NULL);
+	}
+
+	START_CRIT_SECTION();
+
+	if (needs_wal)
+		XLogBeginInsert();
+
+	for (int i = 0; i < npages; i++)
+	{
+		Page		page = BufferGetPage(bufs[i]);
+		uint16		at = (i == 0) ? start : EVENTLOG_PAYLOAD_START;
+		bool		fresh = (at == EVENTLOG_PAYLOAD_START);
+		int			room = EVENTLOG_PAYLOAD_END - at;
+
+		if (needs_wal)
+			XLogRegisterBuffer(i + 1, bufs[i], REGBUF_STANDARD | (fresh ? REGBUF_WILL_INIT : 0));
+		if (fresh)
+			eventlog_page_begin(page, init, pos > 0);
+		if (pos == 0)
+		{
+			eventlog_page_note_start(page, at, base_offset);
+			eventlog_page_put(page, at, (char *) entry, sizeof(EventlogEntry));
+			if (needs_wal)
+				XLogRegisterBufData(i + 1, (char *) entry, sizeof(EventlogEntry));
+			at += sizeof(EventlogEntry);
+			room -= sizeof(EventlogEntry);
+			pos = sizeof(EventlogEntry);
+		}
+		if ((uint64) room > size - pos)
+			room = size - pos;
+		eventlog_page_put(page, at, app->batch + (pos - sizeof(EventlogEntry)), room);
+		if (needs_wal)
+			XLogRegisterBufData(i + 1, app->batch + (pos - sizeof(EventlogEntry)), room);
+		pos += room;
+		byte = at + room;
+		MarkBufferDirty(bufs[i]);
+	}
+
+	last = (pos == size);
+	if (last)
+	{
+		eventlog_meta_appended(head, sum, block + npages - 1, byte);
+		MarkBufferDirty(metabuf);
+	}
+
+	EVENTLOG_PAUSE(last ? "append-before-wal" : "part-before-wal");
+
+	if (needs_wal)
+	{
+		XLogRecPtr	lsn;
+
+		xlrec.version = EVENTLOG_FORMAT_VERSION;
+		xlrec.flags = (first ? EVENTLOG_APPEND_FIRST : 0) | (last ? EVENTLOG_APPEND_LAST : 0);
+		xlrec.start_byte = start;
+		XLogRegisterData((char *) &xlrec, sizeof(xlrec));
+		if (npages > 1 || start == EVENTLOG_PAYLOAD_START)
+		{
+			xlrec.flags |= EVENTLOG_APPEND_INIT;
+			XLogRegisterData((char *) init, sizeof(*init));
+		}
+		if (last && !(first && whole_in_header))
+		{
+			xlrec.flags |= EVENTLOG_APPEND_SUMMARY;
+			XLogRegisterData((char *) sum, sizeof(*sum));
+		}
+		if (last)
+			XLogRegisterBuffer(0, metabuf, REGBUF_STANDARD);
+		lsn = XLogInsert(EVENTLOG_RMGR_ID, XLOG_EVENTLOG_APPEND);
+		for (int i = 0; i < npages; i++)
+			PageSetLSN(BufferGetPage(bufs[i]), lsn);
+		if (last)
+			PageSetLSN(BufferGetPage(metabuf), lsn);
+	}
+
+	END_CRIT_SECTION();
+
+	EVENTLOG_PAUSE(last ? "append-after-wal" : "part-after-wal");
+
+	for (int i = 0; i < npages; i++)
+		UnlockReleaseBuffer(bufs[i]);
+	*done = pos;
+}
+
+int64
+eventlog_storage_append(Relation rel, EventlogAppend *app)
+{
+	uint64		size = sizeof(EventlogEntry) + app->length;
+	uint64		done = 0;
+	Buffer		metabuf = ReadBuffer(rel, EVENTLOG_METAPAGE_BLKNO);
+	EventlogMetaHead *head;
+	EventlogBatchHeader header;
+	EventlogEntry entry;
+	xl_eventlog_append_init init;
+	xl_eventlog_append_summary sum;
+	BlockNumber block,
+				blocks;
+	uint16		byte;
+	int64		base_offset;
+	bool		whole_in_header;
+	const char *problem = eventlog_batch_parse_header(app->batch, &header);
+
+	if (problem)
+		elog(ERROR, "batch to append is invalid: %s", problem);
+
+	/* Find room, outside the lock where that can take time. */
+	for (;;)
+	{
+		BlockNumber missing = 0;
+
+		LockBuffer(metabuf, BUFFER_LOCK_EXCLUSIVE);
+		head = &get_meta(rel, metabuf)->head;
+		next_entry_place(head, &block, &byte);
+		blocks = entry_blocks(size, byte);
+		if (blocks > MaxBlockNumber - block)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("partition \"%s\" has reached the greatest size of a file",
+							RelationGetRelationName(rel)),
+					 errhint("Add partitions to the topic, or limit its retention.")));
+		if (segment_is_full(head, block + blocks - 1, app->segment_bytes))
+		{
+			missing = switch_segment(rel, metabuf, entry_blocks(size, EVENTLOG_PAYLOAD_START));
+			if (missing == 0)
+			{
+				next_entry_place(head, &block, &byte);
+				blocks = entry_blocks(size, byte);
+			}
+		}
+		if (missing == 0)
+		{
+			if (file_has_blocks(rel, block + blocks))
+				break;
+			missing = block + blocks;
+		}
+		LockBuffer(metabuf, BUFFER_LOCK_UNLOCK);
+		extend_file(rel, missing);
+	}
+
+	/* Offsets. */
+	base_offset = head->next_offset;
+	if (app->base_offset >= 0)
+	{
+		if (app->base_offset < base_offset)
+		{
+			int64		next_offset = base_offset;
+
+			UnlockReleaseBuffer(metabuf);
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("record_offset %lld is below the high watermark %lld of partition \"%s\"",
+							(long long) app->base_offset, (long long) next_offset,
+							RelationGetRelationName(rel)),
+					 errhint("Leave record_offset out to have the next one assigned.")));
+		}
+		base_offset = app->base_offset;
+	}
+	if (base_offset > head->tid_base + EVENTLOG_MAX_OFFSET - header.last_offset_delta)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("partition \"%s\" has no offset left", RelationGetRelationName(rel)),
+				 errdetail("The greatest offset that a topic's table can hold is %lld.",
+						   (long long) (head->tid_base + EVENTLOG_MAX_OFFSET))));
+
+	/* All that the locked part does not have to compute has been computed. */
+	eventlog_batch_set_base(app->batch, base_offset, (int32) GetWALInsertionTimeLine());
+	entry.length = app->length;
+	entry.xmin = app->xmin;
+	entry.cmin = app->cmin;
+	entry.flags = 0;
+
+	sum.next_offset = base_offset + header.last_offset_delta + 1;
+	sum.min_timestamp = app->min_timestamp;
+	sum.max_timestamp = header.max_timestamp;
+	whole_in_header = (app->min_timestamp == header.max_timestamp);
+
+	init.incarnation = head->incarnation;
+	init.generation = head->active.generation;
+	init.next_offset = sum.next_offset;
+	init.max_timestamp = head->active.max_timestamp;
+	init.max_timestamp_after = Max(init.max_timestamp, sum.max_timestamp);
+
+	while (done < size)
+	{
+		int			npages = Min(blocks, MAX_RECORD_PAGES);
+
+		append_part(rel, metabuf, &entry, app, &init, &sum, base_offset,
+					whole_in_header, block, byte, npages, &done);
+		block += npages;
+		blocks -= npages;
+		byte = EVENTLOG_PAYLOAD_START;
+	}
+
+	UnlockReleaseBuffer(metabuf);
+	return base_offset;
+}
+
+/* ---- freezing ---- */
+
+void
+eventlog_storage_mark_aborted(Relation rel, BlockNumber block,
+							  const uint16 *bytes, int nbytes)
+{
+	Buffer		buf = ReadBuffer(rel, block);
+	Page		page;
+	const char *problem;
+
+	LockBuffer(buf, BUFFER_LOCK_EXCLUSIVE);
+	page = BufferGetPage(buf);
+	problem = eventlog_page_check(page, EVENTLOG_PAGE_DATA);
+	if (problem)
+		report_damage(rel, block, problem);
+
+	START_CRIT_SECTION();
+	for (int i = 0; i < nbytes; i++)
+		eventlog_page_mark_aborted(page, bytes[i]);
+	MarkBufferDirty(buf);
+	if (RelationNeedsWAL(rel))
+	{
+		xl_eventlog_mark xlrec;
+		XLogRecPtr	lsn;
+
+		xlrec.version = EVENTLOG_FORMAT_VERSION;
+		XLogBeginInsert();
+		XLogRegisterData((char *) &xlrec, sizeof(xlrec));
+		XLogRegisterBuffer(0, buf, REGBUF_STANDARD);
+		XLogRegisterBufData(0, (char *) bytes, nbytes * sizeof(uint16));
+		lsn = XLogInsert(EVENTLOG_RMGR_ID, XLOG_EVENTLOG_MARK);
+		PageSetLSN(page, lsn);
+	}
+	END_CRIT_SECTION();
+
+	UnlockReleaseBuffer(buf);
+}
+
+void
+eventlog_storage_set_frozen(Relation rel, const EventlogPos *frozen, TransactionId conflict_xid)
+{
+	Buffer		metabuf = ReadBuffer(rel, EVENTLOG_METAPAGE_BLKNO);
+	EventlogMetaHead *head;
+
+	LockBuffer(metabuf, BUFFER_LOCK_EXCLUSIVE);
+	head = &get_meta(rel, metabuf)->head;
+
+	START_CRIT_SECTION();
+	head->frozen = *frozen;
+	MarkBufferDirty(metabuf);
+	if (RelationNeedsWAL(rel))
+	{
+		xl_eventlog_freeze xlrec;
+		XLogRecPtr	lsn;
+
+		memset(&xlrec, 0, sizeof(xlrec));
+		xlrec.version = EVENTLOG_FORMAT_VERSION;
+		xlrec.conflict_xid = conflict_xid;
+		xlrec.frozen = *frozen;
+		XLogBeginInsert();
+		XLogRegisterData((char *) &xlrec, sizeof(xlrec));
+		XLogRegisterBuffer(0, metabuf, REGBUF_STANDARD);
+		lsn = XLogInsert(EVENTLOG_RMGR_ID, XLOG_EVENTLOG_FREEZE);
+		PageSetLSN(BufferGetPage(metabuf), lsn);
+	}
+	END_CRIT_SECTION();
+
+	UnlockReleaseBuffer(metabuf);
+}
+
+void
+eventlog_storage_hint_resolved(Relation rel, const EventlogPos *resolved)
+{
+	Buffer		metabuf;
+
+	if (RecoveryInProgress())
+		return;
+	metabuf = ReadBuffer(rel, EVENTLOG_METAPAGE_BLKNO);
+	if (ConditionalLockBuffer(metabuf))
+	{
+		EventlogMetaHead *head = &get_meta(rel, metabuf)->head;
+
+		if (head->resolved.offset < resolved->offset)
+		{
+			head->resolved = *resolved;
+			MarkBufferDirtyHint(metabuf, true);
+		}
+		LockBuffer(metabuf, BUFFER_LOCK_UNLOCK);
+	}
+	ReleaseBuffer(metabuf);
+}

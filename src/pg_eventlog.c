@@ -1,0 +1,51 @@
+/*-------------------------------------------------------------------------
+ *
+ * pg_eventlog.c
+ *	  Magic block and start-up: ordered calls, nothing else.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+
+#include "guc.h"
+#include "log_plan.h"
+#include "log_xlog.h"
+#include "pg_eventlog.h"
+#include "produce.h"
+#include "topic.h"
+#include "utility.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+static bool preloaded = false;
+
+bool
+eventlog_is_preloaded(void)
+{
+	return preloaded;
+}
+
+/*
+ * Without shared_preload_libraries the library does nothing, rather than
+ * raise: pg_upgrade LOADs it to see whether it is there.  The access method's
+ * handler then says what to do.
+ */
+void
+_PG_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+
+	eventlog_guc_init();
+	eventlog_xlog_init();
+	eventlog_topic_init();
+	eventlog_utility_init();
+	eventlog_produce_init();
+	eventlog_plan_init();
+	preloaded = true;
+}

@@ -1,0 +1,84 @@
+/*-------------------------------------------------------------------------
+ *
+ * produce.h
+ *	  The producer's buffer: records of this transaction, not yet appended.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EVENTLOG_PRODUCE_H
+#define EVENTLOG_PRODUCE_H
+
+#include "executor/tuptable.h"
+#include "nodes/plannodes.h"
+#include "utils/rel.h"
+
+#include "batch.h"
+#include "topic.h"
+
+/* A row that the access method is to store, with the offset it is to have. */
+extern void eventlog_produce_row(Relation leaf, TupleTableSlot *slot);
+extern void eventlog_produce_rows(Relation leaf, TupleTableSlot **slots, int nslots);
+
+/*
+ * Buffer one record for a partition of a topic.  rec->timestamp is set by the
+ * caller.  The caller has checked privileges.
+ */
+extern void eventlog_produce_record(EventlogTopic *topic, int32 partition,
+									const EventlogRecord *rec);
+
+/* Partition for a key (null: the sticky one), by Kafka's rules. */
+extern int32 eventlog_produce_partition(EventlogTopic *topic, const char *key, int32 key_len);
+
+/*
+ * The timestamp of a new record in ms: event_time, or now.  Raises if it is
+ * outside of the topic's limits.
+ */
+extern int64 eventlog_produce_timestamp(const EventlogTopic *topic, bool given,
+										TimestampTz event_time);
+
+/* Append whatever this transaction has buffered; does nothing if there is nothing. */
+extern void eventlog_produce_flush_all(void);
+
+/*
+ * To be called before utility commands: appends, and has indexes and triggers
+ * of the topics looked at again.
+ */
+extern void eventlog_produce_before_utility(void);
+
+/*
+ * Does the topic have indexes or triggers, so that its rows have to go
+ * through the executor?  Locks the partition's leaf.
+ */
+extern bool eventlog_produce_needs_insert(EventlogTopic *topic, int32 partition);
+
+/*
+ * Insert a row through the executor; values are the topic's columns, the
+ * partition given.  Offset and timestamp are filled in.
+ */
+extern void eventlog_produce_by_insert(EventlogTopic *topic, Datum *values, bool *isnull);
+
+/* The same if the buffer holds records of a relation that the plan reads. */
+extern void eventlog_produce_flush_for(PlannedStmt *plan);
+
+/* Contiguous offsets that were appended. */
+typedef struct EventlogRange
+{
+	Oid			topic;
+	Oid			leaf;
+	int32		partition;
+	int64		first_offset;
+	int64		last_offset;
+	SubTransactionId subid;
+	bool		reported;		/* flush() has returned it */
+} EventlogRange;
+
+/* Ranges of the running transaction, and those of the last one that committed. */
+extern int	eventlog_produce_ranges(EventlogRange **ranges);
+extern int	eventlog_produce_last_ranges(EventlogRange **ranges);
+
+/* Statements that ask for the offsets of the rows that they insert. */
+extern bool eventlog_produce_at_once;
+
+extern void eventlog_produce_init(void);
+
+#endif							/* EVENTLOG_PRODUCE_H */

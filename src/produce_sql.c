@@ -1,0 +1,361 @@
+/*-------------------------------------------------------------------------
+ *
+ * produce_sql.c
+ *	  SQL functions that produce: produce(), produce_batch(), flush(),
+ *	  last_produced().
+ *
+ * They check and convert arguments; what a record is then is produce.c's.
+ * Topics with indexes or row triggers get their records by an INSERT through
+ * the executor, so that those work as on any table.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "log_slot.h"
+#include "payload.h"
+#include "produce.h"
+
+PG_FUNCTION_INFO_V1(eventlog_produce);
+PG_FUNCTION_INFO_V1(eventlog_produce_batch);
+PG_FUNCTION_INFO_V1(eventlog_flush);
+PG_FUNCTION_INFO_V1(eventlog_last_produced);
+
+static MemoryContext call_context = NULL;
+
+/* ---- what all calls begin with ---- */
+
+/*
+ * The topic that argument 0 names, with the right to produce to it.
+ */
+static EventlogTopic *
+get_topic(FunctionCallInfo fcinfo, const char *function)
+{
+	char		name[EVENTLOG_TOPIC_NAME_MAX + 1];
+	text	   *arg;
+	int			len;
+	EventlogTopic *topic;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("topic must not be null")));
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+
+	arg = PG_GETARG_TEXT_PP(0);
+	len = Min(VARSIZE_ANY_EXHDR(arg), EVENTLOG_TOPIC_NAME_MAX);
+	memcpy(name, VARDATA_ANY(arg), len);
+	name[len] = '\0';
+	if (VARSIZE_ANY_EXHDR(arg) > EVENTLOG_TOPIC_NAME_MAX)
+		topic = eventlog_topic_by_name(text_to_cstring(arg), false);
+	else
+		topic = eventlog_topic_by_name(name, false);
+	eventlog_topic_check_acl(topic, ACL_INSERT);
+
+	if (call_context == NULL)
+		call_context = AllocSetContextCreate(TopMemoryContext, "eventlog produce call",
+											 ALLOCSET_DEFAULT_SIZES);
+	return topic;
+}
+
+static int32
+get_partition(FunctionCallInfo fcinfo, int arg, const EventlogTopic *topic)
+{
+	int32		partition;
+
+	if (PG_ARGISNULL(arg))
+		return -1;
+	partition = PG_GETARG_INT32(arg);
+	if (partition < 0 || partition >= topic->npartitions)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("partition %d of topic \"%s\" does not exist", partition, topic->name),
+				 errdetail("The topic has partitions 0 to %d.", topic->npartitions - 1)));
+	return partition;
+}
+
+static void
+get_headers(FunctionCallInfo fcinfo, int arg, EventlogRecord *rec)
+{
+	EventlogBuf buf = {0};
+
+	rec->headers = NULL;
+	rec->headers_len = rec->headers_count = 0;
+	if (PG_ARGISNULL(arg))
+		return;
+	rec->headers_count = eventlog_payload_encode_headers(PG_GETARG_DATUM(arg), &buf);
+	rec->headers = buf.data;
+	rec->headers_len = buf.len;
+}
+
+/* ---- through the executor ---- */
+
+void
+eventlog_produce_by_insert(EventlogTopic *topic, Datum *values, bool *isnull)
+{
+	static Oid	plan_topic = InvalidOid;
+	static char *plan_sql = NULL;
+	static SPIPlanPtr plan = NULL;
+	char	   *table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(topic->relid)),
+												   get_rel_name(topic->relid));
+	char	   *sql = psprintf("INSERT INTO %s (partition, record_offset, \"timestamp\", key, value, headers) "
+							   "VALUES ($1, $2, $3, $4, $5, $6) RETURNING record_offset, \"timestamp\"",
+							   table);
+	char		nulls[EVENTLOG_NATTS];
+	bool		null;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	if (plan_topic != topic->relid || strcmp(plan_sql, sql) != 0)
+	{
+		static const Oid payload_types[] = {BYTEAOID, TEXTOID, JSONOID, JSONBOID};
+		Oid			types[EVENTLOG_NATTS] = {INT4OID, INT8OID, TIMESTAMPTZOID};
+		SPIPlanPtr	new_plan;
+
+		types[EVENTLOG_ATT_KEY] = payload_types[topic->key_type];
+		types[EVENTLOG_ATT_VALUE] = payload_types[topic->value_type];
+		types[EVENTLOG_ATT_HEADERS] = get_atttype(topic->relid, EVENTLOG_ATT_HEADERS + 1);
+		new_plan = SPI_prepare(sql, EVENTLOG_NATTS, types);
+		if (new_plan == NULL || SPI_keepplan(new_plan) != 0)
+			elog(ERROR, "could not prepare the insert into topic \"%s\"", topic->name);
+		if (plan)
+			SPI_freeplan(plan);
+		if (plan_sql)
+			pfree(plan_sql);
+		plan = new_plan;
+		plan_sql = MemoryContextStrdup(TopMemoryContext, sql);
+		plan_topic = topic->relid;
+	}
+	for (int i = 0; i < EVENTLOG_NATTS; i++)
+		nulls[i] = isnull[i] ? 'n' : ' ';
+	if (SPI_execute_plan(plan, values, nulls, false, 1) != SPI_OK_INSERT_RETURNING ||
+		SPI_processed != 1)
+		elog(ERROR, "insert into topic \"%s\" stored no row", topic->name);
+	values[EVENTLOG_ATT_OFFSET] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
+	values[EVENTLOG_ATT_TIMESTAMP] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null);
+	isnull[EVENTLOG_ATT_OFFSET] = isnull[EVENTLOG_ATT_TIMESTAMP] = false;
+	SPI_finish();
+}
+
+/*
+ * Hand a record over, to the buffer or to the executor.
+ */
+static void
+produce_record(EventlogTopic *topic, int32 partition, EventlogRecord *rec)
+{
+	Datum		values[EVENTLOG_NATTS];
+	bool		isnull[EVENTLOG_NATTS];
+	MemoryContext context,
+				old;
+
+	if (partition < 0)
+		partition = eventlog_produce_partition(topic, rec->key, rec->key_len);
+	if (likely(!eventlog_produce_needs_insert(topic, partition)))
+	{
+		eventlog_produce_record(topic, partition, rec);
+		return;
+	}
+
+	/* triggers may call us again, so nothing of ours may lie in call_context */
+	context = AllocSetContextCreate(CurTransactionContext, "eventlog insert", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(context);
+	memset(isnull, 0, sizeof(isnull));
+	values[EVENTLOG_ATT_PARTITION] = Int32GetDatum(partition);
+	isnull[EVENTLOG_ATT_OFFSET] = true;
+	values[EVENTLOG_ATT_TIMESTAMP] = TimestampTzGetDatum(eventlog_ms_to_timestamp(rec->timestamp));
+	if ((isnull[EVENTLOG_ATT_KEY] = (rec->key_len < 0)) == false)
+		values[EVENTLOG_ATT_KEY] = eventlog_payload_to_datum(topic->key_type, rec->key, rec->key_len);
+	if ((isnull[EVENTLOG_ATT_VALUE] = (rec->value_len < 0)) == false)
+		values[EVENTLOG_ATT_VALUE] = eventlog_payload_to_datum(topic->value_type, rec->value, rec->value_len);
+	if ((isnull[EVENTLOG_ATT_HEADERS] = (rec->headers_count == 0)) == false)
+		values[EVENTLOG_ATT_HEADERS] =
+			eventlog_payload_decode_headers(rec, get_atttype(topic->relid, EVENTLOG_ATT_HEADERS + 1));
+	eventlog_produce_by_insert(topic, values, isnull);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+/* ---- produce ---- */
+
+Datum
+eventlog_produce(PG_FUNCTION_ARGS)
+{
+	EventlogTopic *topic = get_topic(fcinfo, "produce()");
+	int32		partition = get_partition(fcinfo, 4, topic);
+	EventlogRecord rec;
+	MemoryContext old = MemoryContextSwitchTo(call_context);
+
+	rec.key = rec.value = NULL;
+	rec.key_len = rec.value_len = -1;
+	if (!PG_ARGISNULL(1))
+		eventlog_payload_from_any(topic->key_type, PG_GETARG_DATUM(1),
+								  get_fn_expr_argtype(fcinfo->flinfo, 1), "key",
+								  &rec.key, &rec.key_len);
+	if (!PG_ARGISNULL(2))
+		eventlog_payload_from_any(topic->value_type, PG_GETARG_DATUM(2),
+								  get_fn_expr_argtype(fcinfo->flinfo, 2), "value",
+								  &rec.value, &rec.value_len);
+	get_headers(fcinfo, 3, &rec);
+	rec.timestamp = eventlog_produce_timestamp(topic, !PG_ARGISNULL(5),
+											   PG_ARGISNULL(5) ? 0 : PG_GETARG_TIMESTAMPTZ(5));
+	produce_record(topic, partition, &rec);
+
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(call_context);
+	PG_RETURN_VOID();
+}
+
+/* An array argument of produce_batch(), taken apart. */
+typedef struct BatchColumn
+{
+	Oid			type;			/* of its elements */
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;			/* -1: argument is null */
+} BatchColumn;
+
+static void
+get_column(FunctionCallInfo fcinfo, int arg, const char *name, BatchColumn *column)
+{
+	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, arg);
+	ArrayType  *array;
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+
+	column->count = -1;
+	if (PG_ARGISNULL(arg))
+		return;
+	column->type = get_base_element_type(type);
+	if (!OidIsValid(column->type))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("%s of produce_batch() must be an array, not %s", name, format_type_be(type))));
+	array = PG_GETARG_ARRAYTYPE_P(arg);
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("%s of produce_batch() must be a one-dimensional array", name)));
+	get_typlenbyvalalign(column->type, &typlen, &typbyval, &typalign);
+	deconstruct_array(array, column->type, typlen, typbyval, typalign,
+					  &column->values, &column->nulls, &column->count);
+}
+
+Datum
+eventlog_produce_batch(PG_FUNCTION_ARGS)
+{
+	EventlogTopic *topic = get_topic(fcinfo, "produce_batch()");
+	int32		partition = get_partition(fcinfo, 4, topic);
+	BatchColumn keys,
+				vals,
+				times;
+	int			count;
+	EventlogRecord rec;
+	MemoryContext old;
+
+	get_column(fcinfo, 1, "keys", &keys);
+	get_column(fcinfo, 2, "vals", &vals);
+	get_column(fcinfo, 5, "event_times", &times);
+	count = Max(keys.count, vals.count);
+	if ((keys.count >= 0 && keys.count != count) || (vals.count >= 0 && vals.count != count) ||
+		(times.count >= 0 && times.count != Max(count, 0)))
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("arrays of produce_batch() differ in length"),
+				 errdetail("There are %d keys, %d vals and %d event_times (-1: null).",
+						   keys.count, vals.count, times.count),
+				 errhint("Give arrays of the same length, or null for an array of nulls.")));
+	get_headers(fcinfo, 3, &rec);
+	rec.timestamp = eventlog_produce_timestamp(topic, false, 0);
+
+	old = MemoryContextSwitchTo(call_context);
+	for (int i = 0; i < count; i++)
+	{
+		rec.key = rec.value = NULL;
+		rec.key_len = rec.value_len = -1;
+		if (keys.count >= 0 && !keys.nulls[i])
+			eventlog_payload_from_any(topic->key_type, keys.values[i], keys.type, "key",
+									  &rec.key, &rec.key_len);
+		if (vals.count >= 0 && !vals.nulls[i])
+			eventlog_payload_from_any(topic->value_type, vals.values[i], vals.type, "value",
+									  &rec.value, &rec.value_len);
+		if (times.count >= 0)
+			rec.timestamp = eventlog_produce_timestamp(topic, !times.nulls[i],
+													   times.nulls[i] ? 0 :
+													   DatumGetTimestampTz(times.values[i]));
+		produce_record(topic, partition, &rec);
+		MemoryContextReset(call_context);
+		if ((i & 1023) == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
+	MemoryContextSwitchTo(old);
+	PG_RETURN_INT32(Max(count, 0));
+}
+
+/* ---- offsets ---- */
+
+static void
+return_ranges(FunctionCallInfo fcinfo, EventlogRange *ranges, int count, bool once)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < count; i++)
+	{
+		EventlogTopic *topic;
+		Datum		values[4];
+		bool		nulls[4] = {false};
+
+		if (once && ranges[i].reported)
+			continue;
+		topic = eventlog_topic_by_relid(ranges[i].topic);
+		if (topic)
+			values[0] = CStringGetTextDatum(topic->name);
+		else
+			nulls[0] = true;	/* dropped since */
+		values[1] = Int32GetDatum(ranges[i].partition);
+		values[2] = Int64GetDatum(ranges[i].first_offset);
+		values[3] = Int64GetDatum(ranges[i].last_offset);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		if (once)
+			ranges[i].reported = true;
+	}
+}
+
+Datum
+eventlog_flush(PG_FUNCTION_ARGS)
+{
+	EventlogRange *ranges;
+	int			count;
+
+	eventlog_produce_flush_all();
+	count = eventlog_produce_ranges(&ranges);
+	return_ranges(fcinfo, ranges, count, true);
+	return (Datum) 0;
+}
+
+Datum
+eventlog_last_produced(PG_FUNCTION_ARGS)
+{
+	EventlogRange *ranges;
+	int			count = eventlog_produce_last_ranges(&ranges);
+
+	return_ranges(fcinfo, ranges, count, false);
+	return (Datum) 0;
+}
