@@ -24,7 +24,6 @@
 #include "access/tableam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/acl.h"
@@ -268,47 +267,24 @@ check_create_as(const CreateTableAsStmt *stmt)
 			   "Create a topic with eventlog.create_topic(), and INSERT INTO it.");
 }
 
-/* Are the columns of a new table those that our access method stores? */
+/*
+ * The access method checks names and types of a new table's columns, before
+ * the rest of the table is there.  This is the rest.
+ */
 static bool
-has_our_columns(Relation rel)
+has_plain_columns(Relation rel)
 {
-	static const struct
-	{
-		const char *name;
-		Oid			type;		/* InvalidOid: a payload, or the headers */
-	}			columns[] =
-	{
-		{"partition", INT4OID},
-		{"record_offset", INT8OID},
-		{"timestamp", TIMESTAMPTZOID},
-		{"key", InvalidOid},
-		{"value", InvalidOid},
-		{"headers", InvalidOid},
-	};
 	TupleDesc	desc = RelationGetDescr(rel);
 
-	if (desc->natts != lengthof(columns))
-		return false;
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
-		EventlogPayloadType payload;
 
-		if (att->attisdropped || att->attnotnull || att->attgenerated ||
-			strcmp(NameStr(att->attname), columns[i].name) != 0)
+		if (att->attnotnull || att->attgenerated || att->attidentity ||
+			att->atttypmod != -1)
 			return false;
-		if (OidIsValid(columns[i].type))
-		{
-			if (att->atttypid != columns[i].type || att->atttypmod != -1)
-				return false;
-		}
-		else if (i == EVENTLOG_ATTNUM_HEADERS - 1)
-		{
-			if (strcmp(format_type_be_qualified(att->atttypid),
-					   "eventlog.header[]") != 0)
-				return false;
-		}
-		else if (!eventlog_topic_payload_type(att->atttypid, &payload))
+		if (i == EVENTLOG_ATTNUM_HEADERS - 1 &&
+			strcmp(format_type_be_qualified(att->atttypid), "eventlog.header[]") != 0)
 			return false;
 	}
 	return desc->constr == NULL || desc->constr->num_check == 0;
@@ -324,12 +300,12 @@ eventlog_utility_check_created(const CreateStmt *stmt)
 	if (!is_ours(eventlog_utility_classify(stmt->relation, &relid, NULL)))
 		return;
 	rel = relation_open(relid, NoLock);
-	ok = rel->rd_rel->relkind != RELKIND_RELATION || has_our_columns(rel);
+	ok = rel->rd_rel->relkind != RELKIND_RELATION || has_plain_columns(rel);
 	relation_close(rel, NoLock);
 	if (!ok)
-		refuse("table \"%s\" cannot be stored by access method eventlog",
+		refuse("table \"%s\" cannot use access method eventlog",
 			   stmt->relation->relname,
-			   "Only the partitions of topics can. Topics are made by eventlog.create_topic().");
+			   "It would have to have the columns of a topic, without constraints, identity or generated columns. Make topics with eventlog.create_topic().");
 }
 
 /* --- CREATE INDEX ---------------------------------------------------------- */

@@ -466,6 +466,12 @@ CREATE UNLOGGED TABLE other (LIKE topics.orders) USING eventlog;
 CREATE TABLE other USING eventlog AS SELECT 1;
 CREATE MATERIALIZED VIEW other USING eventlog AS SELECT 1;
 CREATE TABLE other (LIKE topics.orders, CHECK (key IS NOT NULL)) USING eventlog;
+CREATE TABLE other (partition int NOT NULL, record_offset bigint, "timestamp" timestamptz,
+	key text, value json, headers eventlog.header[]) USING eventlog;
+CREATE TABLE other (partition int, record_offset bigint GENERATED ALWAYS AS IDENTITY, "timestamp" timestamptz,
+	key text, value json, headers eventlog.header[]) USING eventlog;
+CREATE TABLE other (partition int, record_offset bigint, "timestamp" timestamptz,
+	key text, value json, headers text) USING eventlog;
 CREATE TABLE other (a int);
 ALTER TABLE other SET ACCESS METHOD eventlog;
 DROP TABLE other;
@@ -535,6 +541,20 @@ SELECT eventlog.header(eventlog.headers('a', 'one'), 'A') IS NULL;
 SELECT eventlog.header('{"a": "x"}'::jsonb, 'a');
 SELECT eventlog.header(ARRAY[NULL, ROW(NULL, 'x')::eventlog.header, ROW('a', 'y')::eventlog.header, NULL], 'a');
 SELECT eventlog.header(NULL, 'a') IS NULL;
+
+--
+-- indexes on keys and values
+--
+SELECT eventlog.create_topic('indexed', 2, value_type => 'jsonb');
+CREATE INDEX ON topics.indexed (key);
+CREATE INDEX ON topics.indexed USING hash (value);
+CREATE INDEX ON topics.indexed ((value ->> 'id')) INCLUDE (key) WHERE key IS NOT NULL;
+CREATE INDEX indexed_key_all ON topics.indexed (key);
+ALTER INDEX topics.indexed_key_all RENAME TO indexed_key_2;
+SELECT eventlog.add_partitions('indexed', 3);
+SELECT indexdef FROM pg_indexes WHERE tablename = 'indexed:2' ORDER BY 1;
+DROP INDEX topics.indexed_key_2;
+SELECT eventlog.drop_topic('indexed');
 
 --
 -- the extension's own: no parameter or column is named by a reserved word,
