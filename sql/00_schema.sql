@@ -26,8 +26,6 @@ BEGIN
 		CREATE SCHEMA topics;
 		COMMENT ON SCHEMA topics IS 'pg_eventlog: topics, unless created in another schema';
 		GRANT USAGE ON SCHEMA topics TO PUBLIC;
-	ELSE
-		RAISE NOTICE 'schema "topics" exists already: topics go there unless create_topic() is told another schema';
 	END IF;
 END
 $$;

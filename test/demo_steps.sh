@@ -1,0 +1,169 @@
+#!/bin/bash
+# The inner part of "make demo": runs in the stage, as the server's user.
+set -euo pipefail
+cd "$STAGE/src"
+. test/server.sh
+
+if [ -t 1 ] && [ "${TERM:-dumb}" != dumb ]; then
+	bold=$'\e[1m' blue=$'\e[34m' dim=$'\e[2m' plain=$'\e[0m'
+else
+	bold='' blue='' dim='' plain=''
+fi
+step_number=0
+
+step() {
+	step_number=$((step_number + 1))
+	printf '\n%s%d. %s%s\n' "$bold" "$step_number" "$1" "$plain"
+	[ $# -lt 2 ] || printf '%s\n' "$2" | fold -s -w 78 | sed 's/^/   /'
+	printf '\n'
+}
+
+quiet() {
+	psql -X -q -A -t -v ON_ERROR_STOP=1 "$@"
+}
+
+# Show a statement (indented by two tabs where it is written here), run it,
+# show what it gives.
+sql() {
+	local text
+
+	text=$(printf '%s\n' "$1" | sed 's/^		//')
+	printf '%s\n' "$text" | sed "s/^/   $blue/; s/\$/$plain/"
+	printf '%s\n' "$text" |
+		psql -X -q -v ON_ERROR_STOP=1 -P linestyle=unicode -P border=1 -P footer=off \
+			-P null=∅ 2>&1 | sed 's/^/   /' | sed '/^ *$/d'
+	printf '\n'
+}
+
+step "A throw-away PostgreSQL with pg_eventlog" \
+	"In a folder of its own, reached by a Unix socket only. What an installation needs is one line in postgresql.conf, and CREATE EXTENSION."
+server_init <<CONF
+# small enough for a laptop; fsync stays on, we are going to crash it
+shared_buffers = 64MB
+max_connections = 20
+log_min_messages = fatal
+CONF
+server_start
+sql "SHOW shared_preload_libraries;"
+sql "CREATE EXTENSION pg_eventlog;"
+
+step "A topic" \
+	"Three partitions, keys are text, values JSON, stored compressed by zstd. Configs have Kafka's names. A topic is a partitioned table as well."
+sql "SELECT eventlog.create_topic('quakes', 3,
+		       config => '{\"compression.type\": \"zstd\", \"retention.ms\": -1}');"
+
+step "A week of real earthquakes" \
+	"1,707 events of the U.S. Geological Survey, 31 January to 7 February 2018. The key is the event's id, so that all news of one quake stay in order in one partition. Everything is appended when the transaction commits, or not at all."
+quiet -c "CREATE TABLE feed (line bigserial, doc json)"
+quiet -c "\copy feed (doc) from 'test/data/earthquakes.ndjson' (format csv, quote e'\x01', delimiter e'\x02')"
+sql "SELECT eventlog.produce('quakes', doc ->> 'id', doc,
+		       headers => eventlog.headers('source', 'usgs'),
+		       event_time => to_timestamp((doc #>> '{properties,time}')::bigint / 1000.0))
+		FROM feed ORDER BY line DESC
+		\\g /dev/null"
+sql "SELECT topic, partition, log_start_offset, high_watermark, records FROM eventlog.partitions;"
+
+step "Plain SQL: the strongest of the week" \
+	"A topic can be queried like any table."
+sql "SELECT value #>> '{properties,mag}' AS magnitude, \"timestamp\"::timestamp(0) AS at,
+		       value #>> '{properties,place}' AS place
+		FROM topics.quakes
+		WHERE (value #>> '{properties,mag}')::float >= 5.8
+		ORDER BY (value #>> '{properties,mag}')::float DESC, \"timestamp\";"
+
+step "By time and by offset" \
+	"Both are found without an index: a partition knows which offsets and times its segments and pages hold."
+sql "SELECT count(*), min(\"timestamp\"), max(\"timestamp\") FROM topics.quakes
+		WHERE \"timestamp\" >= '2018-02-06 12:00Z' AND \"timestamp\" < '2018-02-06 18:00Z';"
+sql "SELECT partition, record_offset, key, value #>> '{properties,title}' AS title
+		FROM eventlog.read(null::topics.quakes, 0, 100, 3);"
+
+step "A row and its event in one commit, and a kill -9" \
+	"A client books transfers: in each transaction a row in a table and an event in a topic, some rolled back. In the middle of it the server is killed, without a chance to write anything."
+quiet -c "CREATE TABLE transfers (id int PRIMARY KEY, amount int)" \
+	-c "SELECT eventlog.create_topic('transfers')"
+sql "CREATE PROCEDURE book_transfers() LANGUAGE plpgsql AS \$\$
+		BEGIN
+		    FOR id IN 1 .. 1000000 LOOP
+		        INSERT INTO transfers VALUES (id, id * 10);
+		        PERFORM eventlog.produce('transfers', id::text, json_build_object('id', id, 'amount', id * 10));
+		        IF id % 7 = 0 THEN ROLLBACK; ELSE COMMIT; END IF;
+		    END LOOP;
+		END \$\$;"
+psql -X -q -c "CALL book_transfers()" >/dev/null 2>&1 &
+client=$!
+for i in $(seq 300); do
+	[ "$(quiet -c 'SELECT count(*) FROM transfers')" -lt 500 ] || break
+	sleep 0.1
+done
+printf '   %skill -9 %s%s\n' "$blue" "$(head -n 1 "$STAGE/data/postmaster.pid")" "$plain"
+server_kill
+wait "$client" || true
+server_start
+printf '   %s\n\n' "$(grep -ohE 'redo (starts|done) at [0-9A-F/]+' "$STAGE/server.log" | tail -n 2 | paste -sd, | sed 's/,/, /')"
+sql "SELECT (SELECT count(*) FROM transfers) AS rows,
+		       (SELECT count(*) FROM topics.transfers) AS events,
+		       (SELECT count(*) FROM transfers t
+		            FULL JOIN topics.transfers e ON e.key = t.id::text
+		            WHERE t.id IS NULL OR e.key IS NULL) AS \"one without the other\";"
+sql "SELECT count(*) AS quakes FROM topics.quakes;"
+
+step "A consumer group" \
+	"What a consumer makes of the events and how far it has read are committed together: that is exactly-once. Any number of sessions may do this at once; each gets other partitions."
+quiet -c "CREATE TABLE alerts (magnitude numeric, place text)"
+sql "BEGIN;
+		INSERT INTO alerts
+		    SELECT (value #>> '{properties,mag}')::numeric, value #>> '{properties,place}'
+		    FROM eventlog.consume('alerting', null::topics.quakes, max_records => 1000)
+		    WHERE (value #>> '{properties,mag}')::numeric >= 5;
+		SELECT eventlog.commit();
+		COMMIT;
+		SELECT count(*) AS alerts FROM alerts;"
+sql "SELECT consumer_group, topic, partition, current_offset, log_end_offset, lag
+		FROM eventlog.consumer_groups;"
+
+step "A consumer that fails" \
+	"It reads the rest, then rolls back. Nothing is lost and nothing is skipped: the next one gets the same events."
+sql "BEGIN;
+		SELECT count(*) AS consumed FROM eventlog.consume('alerting', null::topics.quakes, max_records => 1000);
+		ROLLBACK;
+		BEGIN;
+		INSERT INTO alerts
+		    SELECT (value #>> '{properties,mag}')::numeric, value #>> '{properties,place}'
+		    FROM eventlog.consume('alerting', null::topics.quakes, max_records => 1000)
+		    WHERE (value #>> '{properties,mag}')::numeric >= 5;
+		SELECT eventlog.commit();
+		COMMIT;"
+sql "SELECT count(*) AS alerts, sum(lag) AS lag
+		FROM alerts, (SELECT sum(lag) AS lag FROM eventlog.consumer_groups) g GROUP BY g.lag;"
+
+step "How much room it takes" \
+	"The same events as a table with a key of its own, and as a topic."
+sql "CREATE TABLE heap_quakes AS SELECT record_offset AS id, \"timestamp\", key, value, headers FROM topics.quakes;
+		CREATE INDEX ON heap_quakes (id);
+		SELECT pg_size_pretty(sum(length(value::text))) AS \"JSON text\",
+		       pg_size_pretty(pg_total_relation_size('heap_quakes')) AS \"table with index\",
+		       (SELECT pg_size_pretty(sum(bytes)) FROM eventlog.partitions WHERE topic = 'quakes') AS topic
+		FROM topics.quakes;"
+
+psql_command="psql -h $STAGE/sock -U postgres"
+[ "$CALLER" = "$(id -un)" ] || [ "$CALLER" = root ] || psql_command="sudo -u $(id -un) $psql_command"
+if [ -n "${KEEP:-}" ]; then
+	cat >"$STAGE/stop" <<STOP
+#!/bin/sh
+# Stop the demo's server and remove all that is left of the demo.
+if [ "\$(id -u)" = 0 ]; then run="runuser -u $(id -un) --"; else run=; fi
+\$run $(command -v pg_ctl) -D $STAGE/data -m fast -w stop >/dev/null
+rm -rf $STAGE
+STOP
+	chmod 755 "$STAGE/stop"
+	touch "$STAGE/keep"
+	trap - EXIT
+	step "It is running: have a look" "Topics are in schema topics, functions and views in schema eventlog."
+	printf '   %s%s%s\n' "$bold" "$psql_command" "$plain"
+	printf '   %s\\df eventlog.*      \\dv eventlog.*      \\d+ topics.quakes%s\n\n' "$dim" "$plain"
+	printf '   Stop it and clean up:\n   %s%s/stop%s\n\n' "$bold" "$STAGE" "$plain"
+else
+	server_stop
+	printf '\nThat was it; the server and its folder are gone. To keep them and look around\nwith psql, run %smake demo KEEP=1%s: it ends by saying how.\n\n' "$bold" "$plain"
+fi
