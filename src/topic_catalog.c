@@ -291,7 +291,7 @@ Datum
 eventlog_topic_changed(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	HeapTuple	rows[2];
+	HeapTuple	rows[2] = {NULL, NULL};
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
@@ -300,8 +300,8 @@ eventlog_topic_changed(PG_FUNCTION_ARGS)
 						"eventlog.topic_changed")));
 
 	rows[0] = trigger->tg_trigtuple;
-	rows[1] = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
-		trigger->tg_newtuple : NULL;
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		rows[1] = trigger->tg_newtuple;
 	for (int i = 0; i < lengthof(rows) && rows[i] != NULL; i++)
 	{
 		Oid			relid = DatumGetObjectId(get_attr(trigger->tg_relation,

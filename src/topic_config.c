@@ -265,7 +265,10 @@ value_text(const JsonbValue *value)
 	}
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void invalid_value(const ConfigDef *def, const char *given,
+									  const char *detail);
+
+static void
 invalid_value(const ConfigDef *def, const char *given, const char *detail)
 {
 	ereport(ERROR,
@@ -355,7 +358,7 @@ set_policy(const ConfigDef *def, ConfigValue *v, const char *given)
 {
 	const char *p = given;
 	bool		compact = false;
-	bool		delete = false;
+	bool		expire = false;
 
 	for (;;)
 	{
@@ -368,8 +371,8 @@ set_policy(const ConfigDef *def, ConfigValue *v, const char *given)
 			;
 		if (!compact && name_is("compact", p, word))
 			compact = true;
-		else if (!delete && name_is("delete", p, word))
-			delete = true;
+		else if (!expire && name_is("delete", p, word))
+			expire = true;
 		else
 			invalid_value(def, given,
 						  "It must be \"delete\", \"compact\" or \"compact,delete\".");
@@ -377,8 +380,10 @@ set_policy(const ConfigDef *def, ConfigValue *v, const char *given)
 			break;
 		p += n + 1;
 	}
-	set_string(v, compact && delete ? "compact,delete" :
-			   compact ? "compact" : "delete");
+	if (compact && expire)
+		set_string(v, "compact,delete");
+	else
+		set_string(v, compact ? "compact" : "delete");
 }
 
 static int64

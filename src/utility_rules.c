@@ -33,7 +33,11 @@
 
 #include "utility.h"
 
-static void pg_attribute_noreturn()
+pg_noreturn static void refuse(const char *message, const char *table,
+							   const char *hint);
+
+/* message has one %s, for the table's name. */
+static void
 refuse(const char *message, const char *table, const char *hint)
 {
 	ereport(ERROR,
