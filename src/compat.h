@@ -43,29 +43,17 @@ typedef RelFileNode EventlogFileId;
 
 /*
  * Add zeroed blocks to a relation's main fork.  16 can ask the file system for
- * many at once (smgrzeroextend, 4d330a61bb1).  In 15 one request to sync a
- * file of RELSEG_SIZE blocks is enough, not one a block.
+ * many at once (smgrzeroextend, 4d330a61bb1); for 15 storage_extend.c does it.
  */
 #include "storage/smgr.h"
 
-static inline void
-eventlog_extend_fork(SMgrRelation smgr, BlockNumber from, BlockNumber nblocks)
-{
 #if PG_VERSION_NUM >= 160000
-	smgrzeroextend(smgr, MAIN_FORKNUM, from, (int) nblocks, false);
+#define eventlog_extend_fork(smgr, from, nblocks) \
+	smgrzeroextend(smgr, MAIN_FORKNUM, from, (int) (nblocks), false)
 #else
-	PGAlignedBlock zero;
-
-	memset(zero.data, 0, BLCKSZ);
-	for (BlockNumber block = from; block - from < nblocks; block++)
-	{
-		bool		last = (block - from == nblocks - 1 ||
-							block % RELSEG_SIZE == RELSEG_SIZE - 1);
-
-		smgrextend(smgr, MAIN_FORKNUM, block, zero.data, !last);
-	}
+#define EVENTLOG_OWN_EXTEND
+extern void eventlog_extend_fork(SMgrRelation smgr, BlockNumber from, BlockNumber nblocks);
 #endif
-}
 
 /* 16: RegisterCustomRmgr takes a const table (8c8e3ed8a9c). */
 #if PG_VERSION_NUM >= 160000
@@ -104,6 +92,11 @@ eventlog_resolve_conflict(XLogReaderState *record, TransactionId xid)
 	ResolveRecoveryConflictWithSnapshot(xid, file);
 #endif
 }
+
+/* 18: pg_noreturn replaced pg_attribute_noreturn() (28f04984f0c). */
+#ifndef pg_noreturn
+#define pg_noreturn __attribute__((noreturn))
+#endif
 
 /* 16: pg_class_ownercheck became object_ownercheck (afbfc02983f). */
 #include "catalog/pg_class.h"

@@ -172,8 +172,6 @@ init_memory(void)
 {
 	HASHCTL		ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(LeafBuffer)};
 
-	if (buffer_context)
-		return;
 	row_context = AllocSetContextCreate(TopMemoryContext, "eventlog row", ALLOCSET_DEFAULT_SIZES);
 	ctl.hcxt = TopMemoryContext;
 	leaf_buffers = hash_create("eventlog producer buffers", 64, &ctl,
@@ -198,7 +196,8 @@ get_buffer(Oid topic, Oid leaf, int32 partition)
 	{
 		bool		found;
 
-		init_memory();
+		if (buffer_context == NULL)
+			init_memory();
 		buffer = hash_search(leaf_buffers, &leaf, HASH_ENTER, &found);
 		if (!found)
 		{
@@ -717,7 +716,8 @@ eventlog_produce_row(Relation leaf, TupleTableSlot *slot)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" is not part of a topic", RelationGetRelationName(leaf)),
 				 errhint("Make topics with eventlog.create_topic().")));
-	init_memory();
+	if (unlikely(buffer_context == NULL))
+		init_memory();
 	slot_getallattrs(slot);
 	values = slot->tts_values;
 	isnull = slot->tts_isnull;
