@@ -8,16 +8,16 @@
  * the leaf that the partitioner names.  Leaves are named <table>:<number> and
  * <table>:null; no topic's name has a colon.
  *
- * create_topic makes the leaves as tables of their own and then enters them
- * as partitions in one go.  CREATE TABLE ... PARTITION OF would describe the
- * parent's partitions anew for each of them: 1,000 partitions then take
- * seconds, and ten times as many a hundred times as long.  The table is new,
- * so that nobody else can see it half made, and has neither triggers nor
- * indexes to be cloned.  What is entered is what the server would have
- * entered (test/sql/topics.sql compares).
+ * Leaves are made as tables of their own and then entered as partitions in one
+ * go.  CREATE TABLE ... PARTITION OF and ALTER TABLE ... ATTACH PARTITION
+ * would describe the parent's partitions anew for each of them: 1,000
+ * partitions then take seconds, and ten times as many a hundred times as long.
+ * What is entered is what the server would have entered (test/sql/topics.sql
+ * compares).  It needs no stronger lock than ATTACH PARTITION: either way the
+ * new rows of pg_class and pg_inherits become visible at commit.
  *
- * add_partitions changes a table in use, which may have triggers and indexes,
- * and so leaves it to ALTER TABLE ... ATTACH PARTITION.
+ * A topic that has triggers or indexes leaves it to ATTACH PARTITION to give
+ * the new leaves theirs.
  *
  * Locks: ALTER and ADD take ShareUpdateExclusiveLock on the topic's table,
  * which neither reading nor producing conflicts with; DROP and RENAME take
@@ -185,8 +185,9 @@ typedef struct LeafTemplate
 	Oid			key_type;
 	Oid			value_type;
 	char	   *tablespace;		/* or NULL */
-	bool		inherited;		/* columns come from the parent, as those of
-								 * a partition made as such do */
+	bool		inherited;		/* columns come from the parent, as when a
+								 * partition is made as such; false for one
+								 * that is to be attached */
 } LeafTemplate;
 
 static ColumnDef *
@@ -247,9 +248,9 @@ leaf_bound(int32 partition)
 }
 
 /*
- * Enter tables as partitions of a new parent: leaves[i] for partition
- * first + i.  What the server does for CREATE TABLE ... PARTITION OF, once for
- * all of them; see at the top.
+ * Enter tables as partitions: leaves[i] for partition first + i.  What the
+ * server does for CREATE TABLE ... PARTITION OF, once for all of them; see at
+ * the top.
  */
 static void
 enter_partitions(Oid parent, const Oid *leaves, int count, int32 first)
@@ -289,6 +290,17 @@ enter_partitions(Oid parent, const Oid *leaves, int count, int32 first)
 	SetRelationHasSubclass(parent, true);
 	CacheInvalidateRelcacheByRelid(parent);
 	CommandCounterIncrement();
+}
+
+/* Have the server make a table a partition, with triggers and indexes. */
+static void
+attach_partition(const LeafTemplate *template, int32 partition)
+{
+	execute(psprintf("ALTER TABLE ONLY %s ATTACH PARTITION %s FOR VALUES IN (%d)",
+					 quote_qualified_identifier(template->schema, template->table),
+					 quote_qualified_identifier(template->schema,
+												leaf_name(template->table, partition)),
+					 partition));
 }
 
 /* --- arguments ---------------------------------------------------------------- */
@@ -471,7 +483,7 @@ eventlog_add_partitions(PG_FUNCTION_ARGS)
 	Oid			relid;
 	Relation	rel;
 	LeafTemplate template = {0};
-	const char *parent;
+	Oid		   *leaves;
 
 	check_not_null(fcinfo, 0, "topic");
 	check_not_null(fcinfo, 1, "total");
@@ -498,19 +510,19 @@ eventlog_add_partitions(PG_FUNCTION_ARGS)
 	template.value_type = get_atttype(relid, EVENTLOG_ATTNUM_VALUE);
 	if (OidIsValid(rel->rd_rel->reltablespace))
 		template.tablespace = get_tablespace_name(rel->rd_rel->reltablespace);
+	template.inherited = !rel->rd_rel->relhasindex && !rel->rd_rel->relhastriggers;
 	table_close(rel, NoLock);
 
-	parent = quote_qualified_identifier(template.schema, template.table);
+	leaves = palloc(sizeof(Oid) * (total - present));
 	for (int32 n = present; n < total; n++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		create_leaf(&template, n);
-		execute(psprintf("ALTER TABLE ONLY %s ATTACH PARTITION %s FOR VALUES IN (%d)",
-						 parent,
-						 quote_qualified_identifier(template.schema,
-													leaf_name(template.table, n)),
-						 n));
+		leaves[n - present] = create_leaf(&template, n);
+		if (!template.inherited)
+			attach_partition(&template, n);
 	}
+	if (template.inherited)
+		enter_partitions(relid, leaves, total - present, present);
 	PG_RETURN_VOID();
 }
 

@@ -63,8 +63,6 @@ SELECT described('topics.orders', 'topics."orders:0"') EXCEPT ALL SELECT describ
 SELECT described('plain', '"plain:null"') EXCEPT ALL SELECT described('topics.orders', 'topics."orders:null"');
 SELECT described('topics.orders', 'topics."orders:null"') EXCEPT ALL SELECT described('plain', '"plain:null"');
 SELECT count(*) FROM described('topics.orders', 'topics."orders:0"');
-DROP FUNCTION described;
-DROP TABLE plain;
 
 -- names
 SELECT eventlog.create_topic('');
@@ -251,6 +249,10 @@ DROP FUNCTION try_config;
 SELECT eventlog.add_partitions('orders', 3);
 SELECT relname, bound FROM topic_tables WHERE relname LIKE 'orders:%' ORDER BY relname COLLATE "C";
 \d topics."orders:2"
+CREATE TABLE "plain:2" PARTITION OF plain (partition DEFAULT 2) FOR VALUES IN (2) USING heap;
+CREATE TABLE "plain:3" PARTITION OF plain (partition DEFAULT 3) FOR VALUES IN (3) USING heap;
+SELECT described('plain', '"plain:2"') EXCEPT ALL SELECT described('topics.orders', 'topics."orders:2"');
+SELECT described('topics.orders', 'topics."orders:2"') EXCEPT ALL SELECT described('plain', '"plain:2"');
 SELECT eventlog.add_partitions('orders', 3);
 SELECT eventlog.add_partitions('orders', 2);
 SELECT eventlog.add_partitions('orders', 0);
@@ -264,10 +266,14 @@ CREATE FUNCTION topics_trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RE
 CREATE TRIGGER before_row BEFORE INSERT ON topics.orders FOR EACH ROW EXECUTE FUNCTION topics_trigger();
 CREATE TRIGGER after_row AFTER INSERT ON topics.orders FOR EACH ROW EXECUTE FUNCTION topics_trigger();
 SELECT eventlog.add_partitions('orders', 4);
+SELECT described('plain', '"plain:3"') EXCEPT ALL SELECT described('topics.orders', 'topics."orders:3"');
+SELECT described('topics.orders', 'topics."orders:3"') EXCEPT ALL SELECT described('plain', '"plain:3"');
 SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'topics."orders:3"'::regclass ORDER BY 1;
 ALTER TABLE topics.orders DISABLE TRIGGER after_row;
 DROP TRIGGER before_row ON topics.orders;
 DROP TRIGGER after_row ON topics.orders;
+DROP FUNCTION described;
+DROP TABLE plain;
 
 --
 -- privileges
