@@ -1,0 +1,284 @@
+# Helpers of the TAP tests that run servers of their own.
+#
+# The ledger is what these tests stand on: a record once seen by anybody is
+# kept here, outside of the server, by (topic, partition, offset) with a digest
+# of all its bytes.  Whatever happens to the server, a record in the ledger is
+# there afterwards and has the same digest, and an offset in the ledger never
+# names anything else.
+#
+# No test looks at a clock: what has to be waited for is polled for, and a
+# timeout only ends a test that hangs.
+
+package EventlogTest;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(usleep);
+
+our @EXPORT = qw(
+  new_server kill_server kill_backend children wait_gone restart_server
+  pause_on pause_off start_paused finish_client start_client wait_for_backend
+  ledger_new ledger_add ledger_check ledger_rows record_digest leaf_file topic_lines
+);
+
+# One line for each record: where it is and a digest of everything in it.
+our $digest = q{md5(concat_ws('|', extract(epoch from "timestamp")::text,
+	coalesce(encode(convert_to(key::text, 'UTF8'), 'hex'), 'null'),
+	coalesce(encode(convert_to(value::text, 'UTF8'), 'hex'), 'null'), coalesce(headers::text, 'null')))};
+
+# A server that preloads us, with the extension in its database postgres.
+# conf: more settings; streaming: see init() of PostgreSQL::Test::Cluster.
+sub new_server
+{
+	my ($name, %params) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(
+		allows_streaming => $params{streaming} // 0,
+		extra            => [
+			'--encoding=UTF8', '--no-locale', '--data-checksums', '--no-sync',
+			@{ $params{initdb} // [] }
+		]);
+	$node->append_conf('postgresql.conf', <<CONF);
+shared_preload_libraries = 'pg_eventlog'
+autovacuum = off
+log_statement = none
+max_prepared_transactions = 5
+CONF
+	$node->append_conf('postgresql.conf', $params{conf}) if $params{conf};
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION pg_eventlog')
+	  unless $params{no_extension};
+	return $node;
+}
+
+# ---- processes ----
+
+# Process ids of the postmaster's children.
+sub children
+{
+	my ($parent) = @_;
+	my @found;
+
+	opendir(my $dir, '/proc') or die "/proc: $!";
+	foreach my $pid (grep { /^\d+$/ } readdir($dir))
+	{
+		open(my $stat, '<', "/proc/$pid/stat") or next;
+		my $line = <$stat> // '';
+		push @found, $pid if $line =~ /^\d+ \(.*\) \S+ (\d+) / && $1 == $parent;
+	}
+	return @found;
+}
+
+# Wait until processes are dead.
+sub wait_gone
+{
+	foreach my $pid (@_)
+	{
+		my $left = 100 * $PostgreSQL::Test::Utils::timeout_default;
+
+		while (process_state($pid) ne 'Z')
+		{
+			die "process $pid does not go away" if $left-- <= 0;
+			usleep(10_000);
+		}
+	}
+}
+
+sub process_state
+{
+	my ($pid) = @_;
+
+	open(my $stat, '<', "/proc/$pid/stat") or return 'Z';
+	my $line = <$stat> // '';
+	return $line =~ /^\d+ \(.*\) (\S)/ ? $1 : 'Z';
+}
+
+# The server and all its processes die at once, without a chance to do
+# anything.  (Killing the postmaster alone would leave a backend that is busy
+# behind, which blocks the restart and goes on writing meanwhile.)
+sub kill_server
+{
+	my ($node) = @_;
+	my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+
+	kill 'STOP', $postmaster;
+	my @pids = children($postmaster);
+	$node->kill9;
+	kill 'KILL', @pids;
+	wait_gone($postmaster, @pids);
+
+	# A dead postmaster that init has not reaped yet counts as alive to the
+	# next one.  All its processes are dead: its lock files are stale.
+	unlink($node->data_dir . '/postmaster.pid', $node->host . '/.s.PGSQL.' . $node->port . '.lock');
+}
+
+sub restart_server
+{
+	my ($node) = @_;
+
+	kill_server($node);
+	pause_off($node);
+	$node->start;
+}
+
+# One backend dies; the server (restart_after_crash = on) recovers by itself.
+sub kill_backend
+{
+	my ($node, $pid) = @_;
+
+	pause_off($node);
+	kill 'KILL', $pid;
+	wait_gone($pid);
+	$node->poll_query_until('postgres', 'SELECT true')
+	  or die 'the server does not come back';
+}
+
+# ---- clients and pause points ----
+
+sub pause_on
+{
+	my ($node) = @_;
+
+	append_to_file($node->data_dir . '/eventlog_pause', '');
+}
+
+sub pause_off
+{
+	my ($node) = @_;
+
+	unlink($node->data_dir . '/eventlog_pause');
+}
+
+# Run a script in a psql of its own; returns a handle for finish_client().
+# Output goes to a file, so that nobody has to read it meanwhile.
+my $nclients = 0;
+
+sub start_client
+{
+	my ($node, $sql, %params) = @_;
+	my $base = PostgreSQL::Test::Utils::tempdir() . '/client' . $nclients++;
+	my $name = $params{name} // 'client';
+
+	append_to_file("$base.sql", $sql);
+	my $pid = fork() // die "fork: $!";
+	if ($pid == 0)
+	{
+		open(STDIN,  '<', "$base.sql") or die;
+		open(STDOUT, '>', "$base.out") or die;
+		open(STDERR, '>', "$base.err") or die;
+		exec('psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d',
+			$node->connstr($params{db} // 'postgres') . " application_name=$name")
+		  or die "psql: $!";
+	}
+	return { pid => $pid, base => $base, name => $name };
+}
+
+# Wait for a client's end: (exit status, output, messages).
+sub finish_client
+{
+	my ($client) = @_;
+
+	waitpid($client->{pid}, 0);
+	my $status = $? >> 8;
+	return ($status, slurp_file("$client->{base}.out"), slurp_file("$client->{base}.err"));
+}
+
+# Process id of the backend with this name, once it waits for this.
+sub wait_for_backend
+{
+	my ($node, $name, $condition) = @_;
+
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = '$name' AND ($condition)")
+	  or die "backend \"$name\" does not get there: $condition";
+	return $node->safe_psql('postgres',
+		"SELECT pid FROM pg_stat_activity WHERE application_name = '$name'");
+}
+
+# Start a client that stops at a pause point, and wait until it is there.
+sub start_paused
+{
+	my ($node, $point, $sql, %params) = @_;
+
+	pause_on($node);
+	my $client = start_client($node, "SET eventlog.pause_at = '$point';\n$sql",
+		name => $params{name} // 'paused');
+	$client->{backend} = wait_for_backend($node, $client->{name}, "wait_event_type = 'Extension'");
+	return $client;
+}
+
+# ---- ledger ----
+
+sub ledger_new
+{
+	return { rows => {}, checks => 0 };
+}
+
+# Lines "partition|offset|digest" of a topic, as somebody saw them.
+sub topic_lines
+{
+	my ($node, $topic, %params) = @_;
+
+	return $node->safe_psql($params{db} // 'postgres',
+		qq{SELECT partition, record_offset, $digest FROM topics."$topic" ORDER BY 1, 2});
+}
+
+# Enter what was seen.  Returns what contradicts the ledger.
+sub ledger_add
+{
+	my ($ledger, $topic, $lines) = @_;
+	my $rows = $ledger->{rows}{$topic} //= {};
+	my @wrong;
+
+	foreach my $line (split /\n/, $lines)
+	{
+		my ($partition, $offset, $md5) = $line =~ /^(\d+)\|(\d+)\|([0-9a-f]{32})$/
+		  or next;
+		my $known = $rows->{"$partition|$offset"} //= $md5;
+
+		push @wrong, "$topic $partition|$offset was $known and is $md5" if $known ne $md5;
+	}
+	return @wrong;
+}
+
+sub ledger_rows
+{
+	my ($ledger, $topic) = @_;
+
+	return scalar keys %{ $ledger->{rows}{$topic} // {} };
+}
+
+# Everything in the ledger is in the topic and unchanged; what is new in the
+# topic enters the ledger.
+sub ledger_check
+{
+	my ($ledger, $node, $topic, $name, %params) = @_;
+	my $lines = topic_lines($node, $topic, %params);
+	my %there = map { /^(\d+\|\d+)\|/ ? ($1 => 1) : () } split(/\n/, $lines);
+	my @missing = grep { !$there{$_} } keys %{ $ledger->{rows}{$topic} // {} };
+	my @wrong = ledger_add($ledger, $topic, $lines);
+
+	$ledger->{checks}++;
+	my $good = ok(!@missing && !@wrong,
+		"$name: all " . ledger_rows($ledger, $topic) . " records ever seen are there, unchanged");
+	diag("missing: @missing[0 .. ($#missing > 9 ? 9 : $#missing)]") if @missing;
+	diag("changed: @wrong[0 .. ($#wrong > 9 ? 9 : $#wrong)]") if @wrong;
+	return $good;
+}
+
+# Path of a partition's file.
+sub leaf_file
+{
+	my ($node, $topic, $partition, %params) = @_;
+
+	return $node->data_dir . '/' . $node->safe_psql($params{db} // 'postgres',
+		qq{SELECT pg_relation_filepath('topics."$topic:$partition"')});
+}
+
+1;
