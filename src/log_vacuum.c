@@ -17,6 +17,7 @@
 #include "access/multixact.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "commands/vacuum.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -47,6 +48,9 @@ write_marks(Relation rel, MarkState *marks)
 /*
  * Move the frozen position as far as "horizon" allows.  Returns the oldest
  * xid that still stands in the log, or horizon.
+ *
+ * Readers do not look at the xids of frozen batches, and so cannot flush the
+ * commits either: that is done here, before the position moves past them.
  */
 static TransactionId
 freeze(Relation rel, TransactionId horizon)
@@ -57,6 +61,7 @@ freeze(Relation rel, TransactionId horizon)
 	int64		start = frozen.offset;
 	TransactionId oldest = horizon;
 	TransactionId newest = InvalidTransactionId;
+	XLogRecPtr	commits = InvalidXLogRecPtr;
 	MarkState	marks = {.block = InvalidBlockNumber, .n = 0};
 	bool		moving = true;
 
@@ -84,7 +89,9 @@ freeze(Relation rel, TransactionId horizon)
 		}
 		if (!TransactionIdIsValid(newest) || TransactionIdFollows(xmin, newest))
 			newest = xmin;
-		if (!TransactionIdDidCommit(xmin) && !(cur->entry.flags & EVENTLOG_ENTRY_ABORTED))
+		if (TransactionIdDidCommit(xmin))
+			commits = Max(commits, TransactionIdGetCommitLSN(xmin));
+		else if (!(cur->entry.flags & EVENTLOG_ENTRY_ABORTED))
 		{
 			if (marks.block != cur->batch_pos.block)
 				write_marks(rel, &marks);
@@ -95,6 +102,7 @@ freeze(Relation rel, TransactionId horizon)
 	write_marks(rel, &marks);
 	if (moving)
 		frozen = cur->pos;
+	XLogFlush(commits);
 	if (frozen.offset > start)
 		eventlog_storage_set_frozen(rel, &frozen, newest);
 	eventlog_cursor_close(cur);

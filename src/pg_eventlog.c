@@ -10,6 +10,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "consume.h"
 #include "guc.h"
 #include "log_plan.h"
 #include "log_xlog.h"
@@ -46,6 +47,7 @@ _PG_init(void)
 	eventlog_topic_init();
 	eventlog_utility_init();
 	eventlog_produce_init();
+	eventlog_consume_init();
 	eventlog_plan_init();
 	preloaded = true;
 }

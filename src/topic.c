@@ -11,6 +11,11 @@
  * invalidation for its table (topic_ddl.c does, and so does a trigger on
  * eventlog.topic, for whoever changes that table by hand or restores a dump).
  *
+ * While a dump is being restored, records may come before the rows of
+ * eventlog.topic: schemas and parallel jobs decide.  Leaves of a table that has
+ * no row yet therefore get a topic as well, with default configs; only
+ * eventlog_topic_by_leaf() returns it.
+ *
  * Reading takes no lock on the topic, except while it has triggers: a caller
  * that goes on to use the topic's tables locks them, and looks the topic up
  * again if it needs to know that nothing changed before it had the lock.
@@ -64,7 +69,8 @@ typedef struct LeafEntry
 
 /*
  * Topics and, with is_topic false, other partitioned tables that somebody
- * asked about.
+ * asked about; those have no leaves here, unless their leaves are stored by
+ * our access method.
  */
 static HTAB *topics = NULL;
 static HTAB *names = NULL;
@@ -135,6 +141,20 @@ eventlog_topic_init(void)
 }
 
 /* --- reading a topic ----------------------------------------------------- */
+
+Oid
+eventlog_relation_am(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			am = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		am = ((Form_pg_class) GETSTRUCT(tuple))->relam;
+		ReleaseSysCache(tuple);
+	}
+	return am;
+}
 
 static EventlogPayloadType
 payload_type_of_column(Oid relid, AttrNumber attnum)
@@ -241,6 +261,7 @@ read_leaves(EventlogTopic *topic)
 	int32	   *numbers;
 	int			i = 0;
 	int32		count = 0;
+	Oid			am = eventlog_am_oid();
 	Oid			null_leaf = InvalidOid;
 	Oid		   *oids;
 
@@ -252,8 +273,9 @@ read_leaves(EventlogTopic *topic)
 	numbers = palloc(sizeof(int32) * Max(list_length(children), 1));
 	foreach(lc, children)
 	{
-		/* INT_MIN: not one that we made, so of no use */
-		if (!partition_number(lfirst_oid(lc), &numbers[i]))
+		/* INT_MIN: not like one that we made, so of no use */
+		if (eventlog_relation_am(lfirst_oid(lc)) != am ||
+			!partition_number(lfirst_oid(lc), &numbers[i]))
 			numbers[i] = PG_INT32_MIN;
 		if (numbers[i] == -1)
 			null_leaf = lfirst_oid(lc);
@@ -308,47 +330,51 @@ read_topic(EventlogTopic *topic)
 {
 	char	   *name;
 	Jsonb	   *config;
-	NameEntry  *entry;
+	Oid			leaf;
 	uint64		before = invalidations;
 
-	if (!eventlog_topic_catalog_get(topic->relid, &name, &config))
+	topic->is_topic = eventlog_topic_catalog_get(topic->relid, &name, &config);
+	if (!topic->is_topic)
 	{
-		topic->is_topic = false;
-		topic->valid = (before == invalidations);
-		return;
+		name = get_rel_name(topic->relid);
+		config = eventlog_topic_config_empty();
 	}
-
-	eventlog_topic_config_read(config, &topic->config);
-	topic->key_type = payload_type_of_column(topic->relid, EVENTLOG_ATTNUM_KEY);
-	topic->value_type = payload_type_of_column(topic->relid, EVENTLOG_ATTNUM_VALUE);
-	topic->has_transition_table = has_insert_transition_table(topic->relid);
 	read_leaves(topic);
-	strlcpy(topic->name, name, sizeof(topic->name));
-	entry = hash_search(names, topic->name, HASH_ENTER, NULL);
-	entry->topic = topic;
-	topic->is_topic = true;
+	leaf = topic->npartitions > 0 ? topic->leaves[0] : topic->null_leaf;
+	if (OidIsValid(leaf))
+	{
+		topic->key_type = payload_type_of_column(leaf, EVENTLOG_ATTNUM_KEY);
+		topic->value_type = payload_type_of_column(leaf, EVENTLOG_ATTNUM_VALUE);
+	}
+	topic->has_transition_table = has_insert_transition_table(topic->relid);
+	eventlog_topic_config_read(config, &topic->config);
+	strlcpy(topic->name, name != NULL ? name : "", sizeof(topic->name));
+	if (topic->is_topic)
+	{
+		NameEntry  *entry = hash_search(names, topic->name, HASH_ENTER, NULL);
+
+		entry->topic = topic;
+	}
 
 	/*
 	 * If something changed while we read, what we have is at least as new as
 	 * what the caller could rely on; the next lookup reads again.
 	 */
 	topic->valid = (before == invalidations);
-
-	pfree(name);
-	pfree(config);
 }
 
 /* --- lookups -------------------------------------------------------------- */
 
-EventlogTopic *
-eventlog_topic_by_relid(Oid relid)
+/* The entry of a partitioned table, up to date; NULL if it is no such table. */
+static EventlogTopic *
+find_entry(Oid relid)
 {
 	EventlogTopic *topic;
 	bool		found;
 
 	topic = hash_search(topics, &relid, HASH_FIND, NULL);
 	if (likely(topic != NULL && topic->valid))
-		return topic->is_topic ? topic : NULL;
+		return topic;
 
 	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE ||
 		!OidIsValid(eventlog_am_oid()))
@@ -361,7 +387,15 @@ eventlog_topic_by_relid(Oid relid)
 		topic->relid = relid;
 	}
 	read_topic(topic);
-	return topic->is_topic ? topic : NULL;
+	return topic;
+}
+
+EventlogTopic *
+eventlog_topic_by_relid(Oid relid)
+{
+	EventlogTopic *topic = find_entry(relid);
+
+	return topic != NULL && topic->is_topic ? topic : NULL;
 }
 
 EventlogTopic *
@@ -416,7 +450,7 @@ eventlog_topic_by_leaf(Oid leaf, int32 *partition)
 	{
 		if (!get_rel_relispartition(leaf))
 			return NULL;
-		topic = eventlog_topic_by_relid(get_partition_parent(leaf, true));
+		topic = find_entry(get_partition_parent(leaf, true));
 		if (topic == NULL)
 			return NULL;
 

@@ -55,7 +55,8 @@ typedef struct EventlogTopic
 	Oid			relid;			/* the partitioned table; hash key */
 	char		name[EVENTLOG_TOPIC_NAME_MAX + 1];
 	bool		valid;			/* false: rebuilt at the next lookup */
-	bool		is_topic;		/* false: cached as a table that is no topic */
+	bool		is_topic;		/* false: a table that is no topic, or not yet:
+								 * a dump is being restored */
 	EventlogPayloadType key_type;
 	EventlogPayloadType value_type;
 	int32		npartitions;
@@ -79,6 +80,10 @@ extern EventlogTopic *eventlog_topic_by_relid(Oid relid);
 /*
  * Find the topic to which a leaf table belongs and the leaf's partition
  * number (-1 for the leaf of null).  NULL if the table is not a topic's leaf.
+ *
+ * If the table is a partition stored by our access method and its parent has
+ * no row in eventlog.topic yet, as while a dump is restored, what comes back
+ * has is_topic false, default configs, and the name of the parent.
  */
 extern EventlogTopic *eventlog_topic_by_leaf(Oid leaf, int32 *partition);
 
@@ -102,6 +107,9 @@ extern bool eventlog_topic_payload_type(Oid type, EventlogPayloadType *payload);
 extern bool eventlog_topic_in_ddl;
 
 extern void eventlog_topic_init(void);	/* from _PG_init: caches, callbacks */
+
+/* Access method of a table or index, or InvalidOid. */
+extern Oid	eventlog_relation_am(Oid relid);
 
 /* Oid of the table access method, or InvalidOid without the extension. */
 extern Oid	eventlog_am_oid(void);

@@ -25,7 +25,6 @@
 
 #include "compat.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
@@ -36,8 +35,8 @@
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 
+#include "group.h"
 #include "produce.h"
 #include "topic_ddl.h"
 #include "utility.h"
@@ -54,21 +53,6 @@ typedef enum FollowUp
 	FOLLOW_OWNER,
 	FOLLOW_CREATED
 } FollowUp;
-
-/* Access method of a table, or InvalidOid. */
-static Oid
-relation_am(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			am = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		am = ((Form_pg_class) GETSTRUCT(tuple))->relam;
-		ReleaseSysCache(tuple);
-	}
-	return am;
-}
 
 EventlogTableKind
 eventlog_utility_classify(const RangeVar *name, Oid *relid, EventlogTopic **topic)
@@ -89,9 +73,11 @@ eventlog_utility_classify(const RangeVar *name, Oid *relid, EventlogTopic **topi
 				kind = EVENTLOG_TABLE_TOPIC;
 		}
 		else if (relkind == RELKIND_RELATION &&
-				 relation_am(oid) == eventlog_am_oid())
+				 eventlog_relation_am(oid) == eventlog_am_oid())
 		{
 			found = eventlog_topic_by_leaf(oid, &partition);
+			if (found != NULL && !found->is_topic)
+				found = NULL;
 			kind = found != NULL ? EVENTLOG_TABLE_LEAF : EVENTLOG_TABLE_STRAY;
 		}
 	}
@@ -312,7 +298,10 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 	if (access == OAT_DROP && class_id == RelationRelationId && sub_id == 0 &&
 		get_rel_relkind(object_id) == RELKIND_PARTITIONED_TABLE &&
 		OidIsValid(eventlog_am_oid()))
+	{
 		eventlog_topic_catalog_delete(object_id);
+		eventlog_group_forget_topic(object_id);
+	}
 }
 
 void

@@ -1,0 +1,460 @@
+/*-------------------------------------------------------------------------
+ *
+ * consume.c
+ *	  Consuming in transactions: claims, consume(), commit().
+ *
+ * A claim is a group's right to a partition for one transaction: a
+ * heavyweight lock that nobody waits for.  It is released with the
+ * transaction, or the savepoint, that took it, and by the death of its
+ * backend; PREPARE TRANSACTION keeps it.
+ *
+ * Order, always: claim, then a fresh snapshot, then the position.  So the
+ * position that is read is the one that the claim's last holder committed.
+ * Under REPEATABLE READ the snapshot is the transaction's; a position that
+ * was committed after it is a serialization failure.
+ *
+ * What a claim has read so far is kept here, in memory, with enough history
+ * to take it back when a savepoint is rolled back; commit() writes it to the
+ * group's rows, which roll back by themselves.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "common/pg_prng.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "storage/predicate.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "consume.h"
+#include "emit.h"
+#include "group.h"
+#include "locktag.h"
+#include "log_scan.h"
+#include "log_storage.h"
+
+PG_FUNCTION_INFO_V1(eventlog_consume);
+PG_FUNCTION_INFO_V1(eventlog_commit_all);
+PG_FUNCTION_INFO_V1(eventlog_commit_one);
+PG_FUNCTION_INFO_V1(eventlog_claim_key);
+
+typedef struct Claim
+{
+	char	   *group;
+	Oid			topic;
+	Oid			leaf;
+	int32		partition;
+	int64		position;		/* next offset that a call reads */
+	int64		committed;		/* as in the group's row; -1: no row */
+	SubTransactionId subid;		/* which took the claim */
+} Claim;
+
+/* What a claim was before a subtransaction changed it. */
+typedef struct Undo
+{
+	SubTransactionId subid;
+	int			claim;			/* index */
+	int64		position;
+	int64		committed;
+} Undo;
+
+/* All in TopTransactionContext; forgotten at the end of the transaction. */
+static Claim *claims = NULL;
+static int	nclaims = 0;
+static int	maxclaims = 0;
+static Undo *undos = NULL;
+static int	nundos = 0;
+static int	maxundos = 0;
+
+/* ---- claims ---- */
+
+static void
+claim_tag(LOCKTAG *tag, const char *group, Oid leaf)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, leaf, eventlog_group_hash(group), EVENTLOG_LOCK_CLAIM);
+}
+
+static Claim *
+find_claim(const char *group, Oid leaf)
+{
+	for (int i = 0; i < nclaims; i++)
+	{
+		if (claims[i].leaf == leaf && strcmp(claims[i].group, group) == 0)
+			return &claims[i];
+	}
+	return NULL;
+}
+
+/*
+ * Before a claim changes: remember how to take that back.
+ */
+static void
+save_claim(Claim *claim)
+{
+	SubTransactionId subid = GetCurrentSubTransactionId();
+	int			index = claim - claims;
+	Undo	   *undo;
+
+	if (claim->subid == subid)
+		return;					/* rolling back drops the claim itself */
+	for (int i = nundos - 1; i >= 0 && undos[i].subid == subid; i--)
+	{
+		if (undos[i].claim == index)
+			return;
+	}
+	if (nundos == maxundos)
+	{
+		int			n = Max(maxundos * 2, 16);
+
+		undos = undos ? repalloc(undos, n * sizeof(Undo)) :
+			MemoryContextAlloc(TopTransactionContext, n * sizeof(Undo));
+		maxundos = n;
+	}
+	undo = &undos[nundos++];
+	undo->subid = subid;
+	undo->claim = index;
+	undo->position = claim->position;
+	undo->committed = claim->committed;
+}
+
+static Claim *
+add_claim(const char *group, EventlogTopic *topic, int32 partition,
+		  int64 position, int64 committed)
+{
+	Claim	   *claim;
+
+	if (nclaims == maxclaims)
+	{
+		int			n = Max(maxclaims * 2, 16);
+
+		claims = claims ? repalloc(claims, n * sizeof(Claim)) :
+			MemoryContextAlloc(TopTransactionContext, n * sizeof(Claim));
+		maxclaims = n;
+	}
+	claim = &claims[nclaims];
+	claim->group = MemoryContextStrdup(TopTransactionContext, group);
+	claim->topic = topic->relid;
+	claim->leaf = topic->leaves[partition];
+	claim->partition = partition;
+	claim->position = position;
+	claim->committed = committed;
+	claim->subid = GetCurrentSubTransactionId();
+	nclaims++;
+	return claim;
+}
+
+static void
+consume_xact_callback(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			claims = NULL;
+			undos = NULL;
+			nclaims = maxclaims = nundos = maxundos = 0;
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+consume_subxact_callback(SubXactEvent event, SubTransactionId subid,
+						 SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		while (nundos > 0 && undos[nundos - 1].subid == subid)
+		{
+			Undo	   *undo = &undos[--nundos];
+
+			claims[undo->claim].position = undo->position;
+			claims[undo->claim].committed = undo->committed;
+		}
+		/* claims are in the order in which they were taken */
+		while (nclaims > 0 && claims[nclaims - 1].subid == subid)
+			nclaims--;
+	}
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
+		int			keep = nundos;
+
+		for (int i = nclaims - 1; i >= 0 && claims[i].subid == subid; i--)
+			claims[i].subid = parent;
+
+		/* of several undos of one claim, the parent needs the oldest */
+		while (keep > 0 && undos[keep - 1].subid == subid)
+			keep--;
+		for (int i = keep, n = nundos; i < n; i++)
+		{
+			bool		known = claims[undos[i].claim].subid == parent;
+
+			for (int j = keep - 1; !known && j >= 0 && undos[j].subid == parent; j--)
+				known = undos[j].claim == undos[i].claim;
+			if (!known)
+			{
+				undos[keep] = undos[i];
+				undos[keep++].subid = parent;
+			}
+		}
+		nundos = keep;
+	}
+}
+
+void
+eventlog_consume_init(void)
+{
+	RegisterXactCallback(consume_xact_callback, NULL);
+	RegisterSubXactCallback(consume_subxact_callback, NULL);
+}
+
+/* ---- consume ---- */
+
+/*
+ * Read what one partition has for the group, up to max_records in all.
+ */
+static void
+consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, int64 max_records)
+{
+	EventlogTopic *topic = emitter->topic;
+	Oid			leafid = topic->leaves[partition];
+	Claim	   *claim = find_claim(group, leafid);
+	uint64		before = emitter->count;
+	LOCKTAG		tag;
+	Relation	leaf;
+	Snapshot	snapshot;
+	EventlogCursor *cur;
+	EventlogRecord rec;
+	int64		position,
+				committed;
+
+	if (claim == NULL)
+	{
+		claim_tag(&tag, group, leafid);
+		if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+			return;
+	}
+
+	leaf = try_table_open(leafid, AccessShareLock);
+	if (leaf == NULL)
+		return;					/* dropped meanwhile */
+	snapshot = eventlog_fresh_snapshot();
+	if (claim)
+	{
+		position = claim->position;
+		committed = claim->committed;
+	}
+	else
+	{
+		bool		newer;
+
+		committed = eventlog_group_get_offset(group, topic->relid, partition, snapshot, &newer);
+		if (newer)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access due to concurrent consumption"),
+					 errdetail("Group \"%s\" has committed an offset of partition %d since this transaction's snapshot was taken.",
+							   group, partition),
+					 errhint("The transaction might succeed if retried.")));
+		position = committed >= 0 ? committed : eventlog_group_start(group, topic->relid);
+		if (position < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("consumer group \"%s\" has no committed offset for partition %d of topic \"%s\"",
+							group, partition, topic->name),
+					 errdetail("The group was created with start \"none\"."),
+					 errhint("Give it one with eventlog.commit() of a group that has, or create the group with another start.")));
+	}
+
+	PredicateLockRelation(leaf, snapshot);
+	cur = eventlog_cursor_open(leaf, snapshot, true);
+	position = Max(position, cur->meta.log_start_offset);
+	eventlog_cursor_seek(cur, position);
+	while (emitter->count < max_records && eventlog_cursor_next(cur))
+	{
+		while (emitter->count < max_records && eventlog_batch_next(&cur->reader, &rec))
+		{
+			if (rec.offset < position)
+				continue;
+			eventlog_emit(emitter, partition, &rec);
+			position = rec.offset + 1;
+		}
+		if (cur->reader.error)
+			eventlog_cursor_damaged(cur, cur->reader.error);
+	}
+	eventlog_cursor_close(cur);
+	UnregisterSnapshot(snapshot);
+	table_close(leaf, NoLock);
+
+	if (emitter->count > before)
+	{
+		if (claim == NULL)
+			(void) add_claim(group, topic, partition, position, committed);
+		else
+		{
+			save_claim(claim);
+			claim->position = position;
+		}
+	}
+	else if (claim == NULL)
+		LockRelease(&tag, ExclusiveLock, false);	/* nothing there: leave it to others */
+}
+
+static void
+commit_claim(Claim *claim, int64 next_offset)
+{
+	eventlog_group_set_offset(claim->group, claim->topic, claim->partition, next_offset);
+	save_claim(claim);
+	claim->committed = next_offset;
+}
+
+/* Write all positions, of one group or of all. */
+static void
+commit_claims(const char *group)
+{
+	for (int i = 0; i < nclaims; i++)
+	{
+		if (group && strcmp(claims[i].group, group) != 0)
+			continue;
+		if (claims[i].position > claims[i].committed)
+			commit_claim(&claims[i], claims[i].position);
+	}
+}
+
+static char *
+group_argument(FunctionCallInfo fcinfo, int arg)
+{
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("consumer_group must not be null")));
+	return text_to_cstring(PG_GETARG_TEXT_PP(arg));
+}
+
+/*
+ * consume(consumer_group, topic, max_records, max_wait, auto_commit)
+ */
+Datum
+eventlog_consume(PG_FUNCTION_ARGS)
+{
+	char	   *group = group_argument(fcinfo, 0);
+	EventlogEmitter emitter;
+	int64		max_records = eventlog_max_records(fcinfo, 2);
+	TimestampTz deadline = eventlog_deadline(fcinfo, 3);
+	bool		auto_commit = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
+
+	PreventCommandDuringRecovery("consume()");
+	PreventCommandIfParallelMode("consume()");
+	if (auto_commit)
+		PreventCommandIfReadOnly("consume()");
+	eventlog_emit_begin(&emitter, fcinfo, 1);
+	eventlog_group_check(group, emitter.topic);
+
+	while (max_records > 0)
+	{
+		int32		npartitions = emitter.topic->npartitions;
+		int32		start = npartitions == 1 ? 0 :
+			(int32) (pg_prng_uint64(&pg_global_prng_state) % npartitions);
+
+		/* what this transaction holds comes first, so that it stays in order */
+		for (int i = 0; i < nclaims && emitter.count < max_records; i++)
+		{
+			if (claims[i].topic == emitter.topic->relid && strcmp(claims[i].group, group) == 0)
+				consume_partition(&emitter, group, claims[i].partition, max_records);
+		}
+		for (int i = 0; i < npartitions && emitter.count < max_records; i++)
+		{
+			int32		partition = (start + i) % npartitions;
+
+			if (find_claim(group, emitter.topic->leaves[partition]) == NULL)
+				consume_partition(&emitter, group, partition, max_records);
+		}
+		if (emitter.count > 0 || !eventlog_wait_a_moment(deadline))
+			break;
+	}
+	if (auto_commit)
+		commit_claims(group);
+	return (Datum) 0;
+}
+
+/* ---- commit ---- */
+
+/*
+ * commit(): all that this transaction has consumed
+ */
+Datum
+eventlog_commit_all(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("commit()");
+	PreventCommandIfParallelMode("commit()");
+	commit_claims(NULL);
+	PG_RETURN_VOID();
+}
+
+/*
+ * commit(consumer_group, topic, partition, next_offset)
+ */
+Datum
+eventlog_commit_one(PG_FUNCTION_ARGS)
+{
+	char	   *group = group_argument(fcinfo, 0);
+	EventlogTopic *topic;
+	int32		partition;
+	int64		next_offset;
+	Claim	   *claim = NULL;
+
+	for (int i = 1; i < 4; i++)
+	{
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("arguments of commit() must not be null")));
+	}
+	PreventCommandIfReadOnly("commit()");
+	PreventCommandIfParallelMode("commit()");
+	topic = eventlog_topic_by_name(text_to_cstring(PG_GETARG_TEXT_PP(1)), false);
+	partition = PG_GETARG_INT32(2);
+	next_offset = PG_GETARG_INT64(3);
+	eventlog_topic_check_acl(topic, ACL_SELECT);
+
+	if (partition >= 0 && partition < topic->npartitions)
+		claim = find_claim(group, topic->leaves[partition]);
+	if (claim == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("group \"%s\" has not consumed partition %d of topic \"%s\" in this transaction",
+						group, partition, topic->name),
+				 errhint("An offset is committed in the transaction that consumed up to it.")));
+	if (next_offset < claim->committed || next_offset < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("offset %lld is below the committed offset %lld of group \"%s\"",
+						(long long) next_offset, (long long) Max(claim->committed, 0), group)));
+	if (next_offset > claim->position)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("offset %lld is above offset %lld, up to which this transaction has consumed",
+						(long long) next_offset, (long long) claim->position),
+				 errdetail("Committing it would skip records that nobody has seen.")));
+	commit_claim(claim, next_offset);
+	PG_RETURN_VOID();
+}
+
+/*
+ * The part of a claim's lock that stands for the group (pg_locks.objid).
+ */
+Datum
+eventlog_claim_key(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_OID(eventlog_group_hash(group_argument(fcinfo, 0)));
+}

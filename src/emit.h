@@ -1,0 +1,61 @@
+/*-------------------------------------------------------------------------
+ *
+ * emit.h
+ *	  Returning records from functions, as eventlog.record or typed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EVENTLOG_EMIT_H
+#define EVENTLOG_EMIT_H
+
+#include "fmgr.h"
+#include "nodes/execnodes.h"
+#include "utils/timestamp.h"
+
+#include "log_scan.h"
+#include "topic.h"
+
+typedef struct EventlogEmitter
+{
+	ReturnSetInfo *rsinfo;
+	EventlogTopic *topic;
+	bool		typed;			/* rows of the topic's own type */
+	Datum		topic_name;		/* for eventlog.record */
+	Oid			headers_type;
+	EventlogPayloadType key_type;
+	EventlogPayloadType value_type;
+	EventlogBuf key;
+	EventlogBuf value;
+	MemoryContext row;			/* what a row needs beyond its bytes */
+	uint64		count;			/* rows returned so far */
+} EventlogEmitter;
+
+/*
+ * Begin the result of a set-returning function whose argument "arg" names the
+ * topic: text, or a value of the topic's row type for the typed form.  The
+ * caller's SELECT privilege is checked.
+ */
+extern void eventlog_emit_begin(EventlogEmitter *emitter, FunctionCallInfo fcinfo, int arg);
+
+/* Return one record. */
+extern void eventlog_emit(EventlogEmitter *emitter, int32 partition, const EventlogRecord *rec);
+
+/*
+ * A snapshot for one look at a log: the newest one, or the transaction's own
+ * under REPEATABLE READ and above.  Unregister it.
+ */
+extern Snapshot eventlog_fresh_snapshot(void);
+
+/*
+ * Wait a moment for new records.  False when the deadline has passed, or when
+ * a newer snapshot could not see more anyway.
+ */
+extern bool eventlog_wait_a_moment(TimestampTz deadline);
+
+/* Deadline of a max_wait argument that starts now.  Errors: negative, null. */
+extern TimestampTz eventlog_deadline(FunctionCallInfo fcinfo, int arg);
+
+/* The max_records argument.  Errors: below 0, null. */
+extern int64 eventlog_max_records(FunctionCallInfo fcinfo, int arg);
+
+#endif							/* EVENTLOG_EMIT_H */
