@@ -475,6 +475,7 @@ flush_buffer(LeafBuffer *buffer, bool final)
 	Relation	rel;
 	EventlogTopic *topic;
 	EventlogTopicConfig config;
+	int32		partition;
 	int			nmark = 0;
 	TransactionId xid = InvalidTransactionId;
 
@@ -482,7 +483,7 @@ flush_buffer(LeafBuffer *buffer, bool final)
 		return;
 
 	rel = table_open(buffer->leaf, NoLock);
-	topic = eventlog_topic_by_relid(buffer->topic);
+	topic = eventlog_topic_by_leaf(buffer->leaf, &partition);
 	if (topic == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),

@@ -105,7 +105,7 @@ if [ -n "$tap" ]; then
 		TESTDIR=$STAGE/src/tap/$t
 		mkdir -p "$TESTDIR"
 		run_program "$t" perl "test/t/$t.pl"
-		rm -rf "$TESTDIR/tmp_check"
+		[ -n "${KEEP:-}" ] || rm -rf "$TESTDIR/tmp_check"
 	done
 fi
 

@@ -583,7 +583,7 @@ WHERE t.typnamespace = 'eventlog'::regnamespace AND t.typtype = 'c' AND obj_desc
 	AND (SELECT relkind FROM pg_class WHERE oid = t.typrelid) = 'c';
 SELECT c.oid::regclass, a.attname AS uncommented
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
-WHERE c.relnamespace = 'eventlog'::regnamespace AND c.relkind IN ('r', 'v')
+WHERE c.oid IN ('eventlog.topic'::regclass, 'eventlog.topics'::regclass)
 	AND col_description(c.oid, a.attnum) IS NULL;
 
 -- nothing for PUBLIC but functions that check for themselves, types and views

@@ -42,13 +42,15 @@ $node->safe_psql('source', qq{
 my $state = q{
 	SELECT topic, relation, partitions, key_type, value_type, config, owner FROM eventlog.topics ORDER BY topic;
 	SELECT tableoid::regclass, partition, record_offset, "timestamp", key, value, headers
-		FROM topics.orders ORDER BY 1, 3;
+		FROM topics.orders ORDER BY partition, record_offset;
 	SELECT tableoid::regclass, partition, record_offset, "timestamp", key, md5(value), headers
-		FROM abc."in.abc" ORDER BY 1, 3;
+		FROM abc."in.abc" ORDER BY partition, record_offset;
 	SELECT c.oid::regclass, c.relowner::regrole, c.relacl, a.amname, pg_get_expr(c.relpartbound, c.oid)
 		FROM pg_class c LEFT JOIN pg_am a ON a.oid = c.relam
-		WHERE c.relnamespace IN ('abc'::regnamespace, 'topics'::regnamespace) ORDER BY 1::text COLLATE "C";
-	SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgname = 'upper_key' ORDER BY 1::text COLLATE "C";
+		WHERE c.relnamespace IN ('abc'::regnamespace, 'topics'::regnamespace)
+		ORDER BY c.relnamespace::regnamespace::text, c.relname COLLATE "C";
+	SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgname = 'upper_key'
+		ORDER BY tgrelid::regclass::text COLLATE "C";
 };
 my $before = $node->safe_psql('source', $state);
 cmp_ok(length($before), '>', 10000, 'there is something to compare');
