@@ -14,7 +14,7 @@ step_number=0
 step() {
 	step_number=$((step_number + 1))
 	printf '\n%s%d. %s%s\n' "$bold" "$step_number" "$1" "$plain"
-	[ $# -lt 2 ] || printf '%s\n' "$2" | fold -s -w 78 | sed 's/^/   /'
+	[ $# -lt 2 ] || printf '%s\n' "$2" | fold -s -w 76 | sed 's/^/   /; s/ *$//'
 	printf '\n'
 }
 
@@ -22,16 +22,21 @@ quiet() {
 	psql -X -q -A -t -v ON_ERROR_STOP=1 "$@"
 }
 
-# Show a statement (indented by two tabs where it is written here), run it,
-# show what it gives.
+# Show statements (indented by two tabs where they are written here), run them,
+# show what they give; with "-" before them, nothing of that.
 sql() {
-	local text
+	local text show=yes
 
+	if [ "$1" = - ]; then
+		show='' && shift
+	fi
 	text=$(printf '%s\n' "$1" | sed 's/^		//')
 	printf '%s\n' "$text" | sed "s/^/   $blue/; s/\$/$plain/"
-	printf '%s\n' "$text" |
-		psql -X -q -v ON_ERROR_STOP=1 -P linestyle=unicode -P border=1 -P footer=off \
-			-P null=∅ 2>&1 | sed 's/^/   /' | sed '/^ *$/d'
+	# commit() returns nothing, in a table
+	printf '%s\n' "$text" | sed 's|^\(SELECT eventlog.commit()\);|\1 \\g /dev/null|' |
+		psql -X -q -v ON_ERROR_STOP=1 $([ -n "$show" ] || echo '-o /dev/null') \
+			-P linestyle=unicode -P border=1 -P footer=off -P null=∅ 2>&1 |
+		sed 's/^/   /; s/ *$//' | sed '/^$/d'
 	printf '\n'
 }
 
@@ -41,7 +46,7 @@ server_init <<CONF
 # small enough for a laptop; fsync stays on, we are going to crash it
 shared_buffers = 64MB
 max_connections = 20
-log_min_messages = fatal
+log_min_messages = log
 CONF
 server_start
 sql "SHOW shared_preload_libraries;"
@@ -56,11 +61,10 @@ step "A week of real earthquakes" \
 	"1,707 events of the U.S. Geological Survey, 31 January to 7 February 2018. The key is the event's id, so that all news of one quake stay in order in one partition. Everything is appended when the transaction commits, or not at all."
 quiet -c "CREATE TABLE feed (line bigserial, doc json)"
 quiet -c "\copy feed (doc) from 'test/data/earthquakes.ndjson' (format csv, quote e'\x01', delimiter e'\x02')"
-sql "SELECT eventlog.produce('quakes', doc ->> 'id', doc,
+sql - "SELECT eventlog.produce('quakes', doc ->> 'id', doc,
 		       headers => eventlog.headers('source', 'usgs'),
 		       event_time => to_timestamp((doc #>> '{properties,time}')::bigint / 1000.0))
-		FROM feed ORDER BY line DESC
-		\\g /dev/null"
+		FROM feed ORDER BY line DESC;"
 sql "SELECT topic, partition, log_start_offset, high_watermark, records FROM eventlog.partitions;"
 
 step "Plain SQL: the strongest of the week" \
@@ -79,28 +83,29 @@ sql "SELECT partition, record_offset, key, value #>> '{properties,title}' AS tit
 		FROM eventlog.read(null::topics.quakes, 0, 100, 3);"
 
 step "A row and its event in one commit, and a kill -9" \
-	"A client books transfers: in each transaction a row in a table and an event in a topic, some rolled back. In the middle of it the server is killed, without a chance to write anything."
+	"A client books transfers: in each transaction a row in a table and an event in a topic, some rolled back. In the middle of it all processes of the server are killed, without a chance to write anything."
 quiet -c "CREATE TABLE transfers (id int PRIMARY KEY, amount int)" \
-	-c "SELECT eventlog.create_topic('transfers')"
-sql "CREATE PROCEDURE book_transfers() LANGUAGE plpgsql AS \$\$
-		BEGIN
-		    FOR id IN 1 .. 1000000 LOOP
-		        INSERT INTO transfers VALUES (id, id * 10);
-		        PERFORM eventlog.produce('transfers', id::text, json_build_object('id', id, 'amount', id * 10));
-		        IF id % 7 = 0 THEN ROLLBACK; ELSE COMMIT; END IF;
-		    END LOOP;
-		END \$\$;"
-psql -X -q -c "CALL book_transfers()" >/dev/null 2>&1 &
+	-c "SELECT eventlog.create_topic('transfers')" >/dev/null
+sql - "BEGIN;
+		INSERT INTO transfers VALUES (1, 10);
+		SELECT eventlog.produce('transfers', '1', json_build_object('id', 1, 'amount', 10));
+		COMMIT;"
+for id in $(seq 2 200000); do
+	printf "BEGIN; INSERT INTO transfers VALUES (%d, %d);
+		SELECT eventlog.produce('transfers', '%d', json_build_object('id', %d, 'amount', %d)); %s;\n" \
+		"$id" "${id}0" "$id" "$id" "${id}0" "$([ $((id % 7)) -eq 0 ] && echo ROLLBACK || echo COMMIT)"
+done 2>/dev/null | psql -X -q -o /dev/null >/dev/null 2>&1 &
 client=$!
 for i in $(seq 300); do
-	[ "$(quiet -c 'SELECT count(*) FROM transfers')" -lt 500 ] || break
+	[ "$(quiet -c 'SELECT count(*) FROM transfers')" -lt 1000 ] || break
 	sleep 0.1
 done
-printf '   %skill -9 %s%s\n' "$blue" "$(head -n 1 "$STAGE/data/postmaster.pid")" "$plain"
+printf '   ... and so on, some with ROLLBACK. After %s rows:\n\n' "$(quiet -c 'SELECT count(*) FROM transfers')"
+printf '   %skill -9 %s%s\n' "$blue" "$(server_pids | paste -sd' ')" "$plain"
 server_kill
 wait "$client" || true
 server_start
-printf '   %s\n\n' "$(grep -ohE 'redo (starts|done) at [0-9A-F/]+' "$STAGE/server.log" | tail -n 2 | paste -sd, | sed 's/,/, /')"
+printf '%s\n\n' "$(grep -ohE 'database system was not properly shut down.*|redo (starts|done) at [0-9A-F/]+' "$STAGE/server.log" | sed 's/^/   /')"
 sql "SELECT (SELECT count(*) FROM transfers) AS rows,
 		       (SELECT count(*) FROM topics.transfers) AS events,
 		       (SELECT count(*) FROM transfers t
@@ -134,8 +139,8 @@ sql "BEGIN;
 		    WHERE (value #>> '{properties,mag}')::numeric >= 5;
 		SELECT eventlog.commit();
 		COMMIT;"
-sql "SELECT count(*) AS alerts, sum(lag) AS lag
-		FROM alerts, (SELECT sum(lag) AS lag FROM eventlog.consumer_groups) g GROUP BY g.lag;"
+sql "SELECT (SELECT count(*) FROM alerts) AS alerts, sum(lag) AS lag
+		FROM eventlog.consumer_groups WHERE consumer_group = 'alerting';"
 
 step "How much room it takes" \
 	"The same events as a table with a key of its own, and as a topic."

@@ -103,30 +103,42 @@ server_init() {
 	CONF
 }
 
-# After a kill -9 the old server's children need a moment to notice, and the
-# new one refuses to start beside them: so try for a while.
 server_start() {
-	local i
-
-	for i in $(seq 50); do
-		if pg_ctl -D "$STAGE/data" -l "$STAGE/server.log" -w -t 60 start \
-				>"$STAGE/pg_ctl.log" 2>&1; then
-			return 0
-		fi
-		grep -q "pre-existing shared memory block" "$STAGE/server.log" || break
-		sleep 0.1
-	done
-	tail -n 20 "$STAGE/server.log" >&2
-	die "the server does not start"
+	if ! pg_ctl -D "$STAGE/data" -l "$STAGE/server.log" -w -t 60 start \
+			>"$STAGE/pg_ctl.log" 2>&1; then
+		tail -n 20 "$STAGE/server.log" >&2
+		die "the server does not start"
+	fi
 }
 
 server_stop() {
 	pg_ctl -D "$STAGE/data" -m "${1:-fast}" -w stop >"$STAGE/pg_ctl.log" 2>&1
 }
 
-# The postmaster, and only it, dies without a chance to do anything.
+# The postmaster and its children, by their ids.
+server_pids() {
+	local postmaster
+
+	postmaster=$(head -n 1 "$STAGE/data/postmaster.pid")
+	printf '%s\n' "$postmaster"
+	{ grep -lsx "PPid:	$postmaster" /proc/[0-9]*/status || true; } | cut -d/ -f3
+}
+
+# The whole server dies at once, without a chance to do anything.  A process
+# that nobody has waited for yet (state Z) is dead as well, but its id in
+# postmaster.pid and the like would keep the next server from starting.
 server_kill() {
-	kill -KILL "$(head -n 1 "$STAGE/data/postmaster.pid")"
+	local pids pid
+
+	pids=$(server_pids)
+	# shellcheck disable=SC2086
+	kill -KILL $pids 2>/dev/null || true
+	for pid in $pids; do
+		while grep -qs '^State:	[^ZX]' "/proc/$pid/status"; do
+			sleep 0.05
+		done
+	done
+	rm -f "$STAGE/data/postmaster.pid" "$STAGE"/sock/.s.PGSQL.*.lock
 }
 
 server_exit() {
