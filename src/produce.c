@@ -351,11 +351,13 @@ cut_back(LeafBuffer *buffer, const Mark *mark)
 
 /* ---- appending ---- */
 
+/*
+ * Remember offsets that went to records of this subtransaction.
+ */
 static void
-note_range(LeafBuffer *buffer, int64 first, int64 last)
+note_range(LeafBuffer *buffer, SubTransactionId subid, int64 first, int64 last)
 {
 	EventlogRange *range;
-	SubTransactionId subid = GetCurrentSubTransactionId();
 
 	/* does it go on where this partition's last range ended? */
 	for (int i = nranges - 1; i >= 0 && i >= nranges - 16; i--)
@@ -539,7 +541,8 @@ flush_buffer(LeafBuffer *buffer, bool final)
 			app.base_offset = batch->base_offset;
 			app.segment_bytes = config.segment_bytes;
 			base = eventlog_storage_append(rel, &app);
-			note_range(buffer, base, base + last_delta);
+			note_range(buffer, final ? GetCurrentSubTransactionId() : buffer->marks[nmark - 1].subid,
+					   base, base + last_delta);
 			pgstat_count_heap_insert(rel, count);
 		}
 

@@ -310,32 +310,62 @@ eventlog_produce_batch(PG_FUNCTION_ARGS)
 
 /* ---- offsets ---- */
 
+static int
+compare_ranges(const void *a, const void *b)
+{
+	const EventlogRange *left = a;
+	const EventlogRange *right = b;
+
+	if (left->topic != right->topic)
+		return left->topic < right->topic ? -1 : 1;
+	if (left->partition != right->partition)
+		return left->partition < right->partition ? -1 : 1;
+	return left->first_offset < right->first_offset ? -1 : 1;
+}
+
+/*
+ * Return ranges in order, those that touch as one.
+ */
 static void
 return_ranges(FunctionCallInfo fcinfo, EventlogRange *ranges, int count, bool once)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	EventlogRange *sorted = MemoryContextAllocHuge(CurrentMemoryContext,
+												   sizeof(EventlogRange) * Max(count, 1));
+	int			nsorted = 0;
 
-	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < count; i++)
 	{
-		EventlogTopic *topic;
+		if (once && ranges[i].reported)
+			continue;
+		sorted[nsorted++] = ranges[i];
+		if (once)
+			ranges[i].reported = true;
+	}
+	qsort(sorted, nsorted, sizeof(EventlogRange), compare_ranges);
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < nsorted;)
+	{
+		EventlogRange range = sorted[i];
+		EventlogTopic *topic = eventlog_topic_by_relid(range.topic);
 		Datum		values[4];
 		bool		nulls[4] = {false};
 
-		if (once && ranges[i].reported)
-			continue;
-		topic = eventlog_topic_by_relid(ranges[i].topic);
+		while (++i < nsorted && sorted[i].topic == range.topic &&
+			   sorted[i].partition == range.partition &&
+			   sorted[i].first_offset == range.last_offset + 1)
+			range.last_offset = sorted[i].last_offset;
 		if (topic)
 			values[0] = CStringGetTextDatum(topic->name);
 		else
 			nulls[0] = true;	/* dropped since */
-		values[1] = Int32GetDatum(ranges[i].partition);
-		values[2] = Int64GetDatum(ranges[i].first_offset);
-		values[3] = Int64GetDatum(ranges[i].last_offset);
+		values[1] = Int32GetDatum(range.partition);
+		values[2] = Int64GetDatum(range.first_offset);
+		values[3] = Int64GetDatum(range.last_offset);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-		if (once)
-			ranges[i].reported = true;
 	}
+	pfree(sorted);
 }
 
 Datum
