@@ -39,7 +39,8 @@ EVENTLOG_VERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" pg_eve
 
 MODULE_big = pg_eventlog
 OBJS = $(patsubst src/%.c,src/%.o,$(sort $(wildcard src/*.c)))
-SHLIB_LINK = -llz4 -lzstd
+# Calls between our own files need not go through a table.
+SHLIB_LINK = -llz4 -lzstd -Wl,-Bsymbolic
 
 # The install script is written in numbered parts and joined here.
 SQL_PARTS = $(sort $(wildcard sql/[0-9][0-9]_*.sql))

@@ -50,10 +50,10 @@
 
 #include "port/pg_bitutils.h"
 #include "port/pg_bswap.h"
-#include "port/pg_crc32c.h"
 
 #include "batch.h"
 #include "batch_codec.h"
+#include "crc32c.h"
 
 /* bytes of the fields of the header */
 #define BASE_OFFSET_AT			0
@@ -431,7 +431,6 @@ eventlog_batch_finish(EventlogBatchBuilder *b, EventlogCodec codec,
 	char	   *batch = b->buf.data;
 	size_t		size = b->buf.len;
 	int16		attributes = 0;
-	pg_crc32c	crc;
 
 	if (b->count == 0)
 		return "batch has no records";
@@ -475,10 +474,8 @@ eventlog_batch_finish(EventlogBatchBuilder *b, EventlogCodec codec,
 	put_int32(batch + BASE_SEQUENCE_AT, -1);
 	put_int32(batch + COUNT_AT, b->count);
 
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, batch + ATTRIBUTES_AT, size - ATTRIBUTES_AT);
-	FIN_CRC32C(crc);
-	put_int32(batch + CRC_AT, (int32) crc);
+	put_int32(batch + CRC_AT,
+			  (int32) eventlog_crc32c(batch + ATTRIBUTES_AT, size - ATTRIBUTES_AT));
 
 	*data = batch;
 	*len = size;
@@ -561,7 +558,6 @@ eventlog_batch_open(EventlogBatchReader *r, const char *data, size_t len,
 {
 	EventlogCodec codec;
 	const char *error;
-	pg_crc32c	crc;
 
 	/* whatever goes wrong, a reader that was not opened has no records */
 	r->records = r->next = r->end = data;
@@ -577,10 +573,7 @@ eventlog_batch_open(EventlogBatchReader *r, const char *data, size_t len,
 	if (len != (size_t) r->header.batch_length + LENGTH_BASE)
 		return r->error = "batch has another length than its header says";
 
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, data + ATTRIBUTES_AT, len - ATTRIBUTES_AT);
-	FIN_CRC32C(crc);
-	if (!EQ_CRC32C(crc, r->header.crc))
+	if (eventlog_crc32c(data + ATTRIBUTES_AT, len - ATTRIBUTES_AT) != r->header.crc)
 		return r->error = "batch has an invalid checksum";
 
 	/* Control records are transaction markers, not data. */
@@ -664,13 +657,12 @@ reader_start_record(EventlogBatchReader *r, const char **rec_end,
 }
 
 bool
-eventlog_batch_next(EventlogBatchReader *r, EventlogRecord *rec)
+eventlog_batch_step(EventlogBatchReader *r, EventlogRecord *rec)
 {
 	const char *p;
 	const char *rec_end;
 	int64		ts_delta;
 	int32		delta;
-	int32		length;
 
 	if (unlikely(r->remaining == 0))
 		return reader_finish(r);
@@ -679,9 +671,36 @@ eventlog_batch_next(EventlogBatchReader *r, EventlogRecord *rec)
 	if (unlikely(p == NULL))
 		return false;
 
+	rec->offset = r->header.base_offset + delta;
+	if (likely(!(r->header.attributes & EVENTLOG_BATCH_LOG_APPEND_TIME)))
+		rec->timestamp = (int64) ((uint64) r->header.base_timestamp + (uint64) ts_delta);
+	else
+		rec->timestamp = r->header.max_timestamp;
+
+	/* where eventlog_batch_fields() goes on */
+	rec->key = p;
+	rec->value = rec_end;
+	rec->key_len = EVENTLOG_RECORD_UNREAD;
+
+	r->next = rec_end;
+	r->last_delta = delta;
+	r->remaining--;
+	return true;
+}
+
+const char *
+eventlog_batch_fields(EventlogRecord *rec)
+{
+	const char *p = rec->key;
+	const char *rec_end = rec->value;
+	int32		length;
+
+	if (rec->key_len != EVENTLOG_RECORD_UNREAD)
+		return NULL;
+
 	p = get_varint32(p, rec_end, &length);
 	if (unlikely(p == NULL || length < -1 || length > rec_end - p))
-		return reader_fail(r, "record has an invalid key length");
+		return "record has an invalid key length";
 	rec->key_len = length;
 	if (length < 0)
 		rec->key = NULL;
@@ -693,7 +712,7 @@ eventlog_batch_next(EventlogBatchReader *r, EventlogRecord *rec)
 
 	p = get_varint32(p, rec_end, &length);
 	if (unlikely(p == NULL || length < -1 || length > rec_end - p))
-		return reader_fail(r, "record has an invalid value length");
+		return "record has an invalid value length";
 	rec->value_len = length;
 	if (length < 0)
 		rec->value = NULL;
@@ -714,40 +733,24 @@ eventlog_batch_next(EventlogBatchReader *r, EventlogRecord *rec)
 		p = get_varint32(p, rec_end, &length);
 		if (unlikely(p == NULL || length < 0 || length > (rec_end - p) / 2 ||
 					 (length == 0 && p != rec_end)))
-			return reader_fail(r, "record has an invalid number of headers");
+			return "record has an invalid number of headers";
 	}
 	rec->headers = p;
 	rec->headers_count = length;
 	rec->headers_len = (int32) (rec_end - p);
-
-	rec->offset = r->header.base_offset + delta;
-	if (likely(!(r->header.attributes & EVENTLOG_BATCH_LOG_APPEND_TIME)))
-		rec->timestamp = (int64) ((uint64) r->header.base_timestamp + (uint64) ts_delta);
-	else
-		rec->timestamp = r->header.max_timestamp;
-
-	r->next = rec_end;
-	r->last_delta = delta;
-	r->remaining--;
-	return true;
+	return NULL;
 }
 
 bool
-eventlog_batch_skip(EventlogBatchReader *r, int64 *offset)
+eventlog_batch_next(EventlogBatchReader *r, EventlogRecord *rec)
 {
-	const char *rec_end;
-	int64		ts_delta;
-	int32		delta;
+	const char *problem;
 
-	if (unlikely(r->remaining == 0))
-		return reader_finish(r);
-	if (unlikely(reader_start_record(r, &rec_end, &ts_delta, &delta) == NULL))
+	if (unlikely(!eventlog_batch_step(r, rec)))
 		return false;
-
-	*offset = r->header.base_offset + delta;
-	r->next = rec_end;
-	r->last_delta = delta;
-	r->remaining--;
+	problem = eventlog_batch_fields(rec);
+	if (unlikely(problem != NULL))
+		return reader_fail(r, problem);
 	return true;
 }
 

@@ -179,10 +179,14 @@ extern const char *eventlog_batch_open(EventlogBatchReader *r, const char *data,
 extern bool eventlog_batch_next(EventlogBatchReader *r, EventlogRecord *rec);
 
 /*
- * Step over one record without decoding its fields, for counting.  Same
- * contract; *offset is the record's offset.
+ * The two halves of eventlog_batch_next(), for readers that often need but the
+ * offset and the time: step to the next record, and decode the fields of a
+ * record that was stepped to (NULL, or an error text).
  */
-extern bool eventlog_batch_skip(EventlogBatchReader *r, int64 *offset);
+extern bool eventlog_batch_step(EventlogBatchReader *r, EventlogRecord *rec);
+extern const char *eventlog_batch_fields(EventlogRecord *rec);
+
+#define EVENTLOG_RECORD_UNREAD	(-2)	/* key_len before eventlog_batch_fields() */
 
 /*
  * Walk encoded headers: *p moves from rec->headers towards end; false at the

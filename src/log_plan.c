@@ -35,6 +35,8 @@
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
 #include "optimizer/restrictinfo.h"
+#include "pgstat.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
@@ -62,6 +64,14 @@ typedef struct EventlogScanState
 	int64		lo;				/* offsets to return, both included */
 	int64		hi;
 	uint64		pages_read;		/* by scans that have ended */
+
+	/* no conditions to check, and no output but these columns */
+	bool		columns_only;
+	int			ncolumns;
+	AttrNumber	columns[EVENTLOG_NATTS];
+	EventlogPayloadType key_type;
+	EventlogPayloadType value_type;
+	Oid			headers_type;
 } EventlogScanState;
 
 static Plan *plan_custom_path(PlannerInfo *root, RelOptInfo *rel, CustomPath *path,
@@ -266,6 +276,8 @@ add_eventlog_path(PlannerInfo *root, RelOptInfo *rel, List *conds, List *strateg
 		cpath->path.rows * rel->reltarget->cost.per_tuple;
 	if (backward)
 		cpath->path.total_cost += tuples * cpu_operator_cost;
+	else
+		cpath->path.total_cost -= tuples * cpu_operator_cost;	/* as against a sequential scan */
 
 	cpath->flags = CUSTOMPATH_SUPPORT_PROJECTION;
 	cpath->custom_private = list_make3(conds, strategies, makeBoolean(backward));
@@ -285,6 +297,7 @@ plan_set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEnt
 	List	   *ascending,
 			   *descending;
 	Var		   *offset;
+	int32		partition;
 
 	if (prev_set_rel_pathlist)
 		prev_set_rel_pathlist(root, rel, rti, rte);
@@ -299,6 +312,14 @@ plan_set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEnt
 	ReleaseSysCache(tuple);
 	if (am == HEAP_TABLE_AM_OID || am != eventlog_am_oid())
 		return;
+
+	/* the leaf of null passes on what is inserted, and is always empty */
+	if (rel->reloptkind == RELOPT_OTHER_MEMBER_REL &&
+		eventlog_topic_by_leaf(rte->relid, &partition) != NULL && partition < 0)
+	{
+		mark_dummy_rel(rel);
+		return;
+	}
 
 	foreach(lc, rel->baserestrictinfo)
 	{
@@ -324,8 +345,7 @@ plan_set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEnt
 
 	if (conds != NIL)
 		fraction = estimate_fraction(root, rel, rte->relid, conds, strategies);
-	if (conds != NIL || ascending != NIL)
-		add_eventlog_path(root, rel, conds, strategies, fraction, ascending, false);
+	add_eventlog_path(root, rel, conds, strategies, fraction, ascending, false);
 	if (descending != NIL)
 		add_eventlog_path(root, rel, conds, strategies, fraction, descending, true);
 }
@@ -375,6 +395,36 @@ create_scan_state(CustomScan *cscan)
 	return (Node *) state;
 }
 
+/*
+ * Does the plan return only columns, each at most once, and check nothing?
+ * (In-place datums cannot serve a column twice, nor a plan that returns the
+ * scan's own slot.)
+ */
+static void
+find_columns(EventlogScanState *state, CustomScan *cscan)
+{
+	EventlogSlot *slot = (EventlogSlot *) state->css.ss.ss_ScanTupleSlot;
+	TupleDesc	desc = state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor;
+	Bitmapset  *seen = NULL;
+	ListCell   *lc;
+
+	if (cscan->scan.plan.qual != NIL || state->css.ss.ps.ps_ProjInfo == NULL)
+		return;
+	foreach(lc, cscan->scan.plan.targetlist)
+	{
+		Var		   *var = (Var *) lfirst_node(TargetEntry, lc)->expr;
+
+		if (!IsA(var, Var) || var->varattno <= 0 || bms_is_member(var->varattno, seen))
+			return;
+		seen = bms_add_member(seen, var->varattno);
+		state->columns[state->ncolumns++] = var->varattno;
+	}
+	state->key_type = slot->key_type;
+	state->value_type = slot->value_type;
+	state->headers_type = TupleDescAttr(desc, EVENTLOG_ATT_HEADERS)->atttypid;
+	state->columns_only = true;
+}
+
 static void
 begin_scan(CustomScanState *node, EState *estate, int eflags)
 {
@@ -393,6 +443,8 @@ begin_scan(CustomScanState *node, EState *estate, int eflags)
 	ExecInitScanTupleSlot(estate, &node->ss, RelationGetDescr(rel), table_slot_callbacks(rel));
 	ExecAssignScanProjectionInfo(&node->ss);
 	node->ss.ps.qual = ExecInitQual(cscan->scan.plan.qual, (PlanState *) node);
+
+	find_columns(state, cscan);
 
 	state->backward = boolVal(lsecond(cscan->custom_private));
 	state->nconds = list_length(cscan->custom_exprs);
@@ -474,26 +526,135 @@ start_scan(EventlogScanState *state)
 		eventlog_cursor_seek(cur, state->lo);
 }
 
+/*
+ * The next record within the bounds.
+ */
+static inline bool
+step(EventlogScanState *state, EventlogRecord *record)
+{
+	EventlogScanDesc *scan;
+
+	if (unlikely(state->scan == NULL))
+		start_scan(state);
+	if (unlikely(state->done))
+		return false;
+	scan = (EventlogScanDesc *) state->scan;
+	for (;;)
+	{
+		int64		offset;
+
+		/* most often the batch at hand has another one */
+		if (state->backward || !scan->cur->on_batch ||
+			!eventlog_batch_step(&scan->cur->reader, record))
+		{
+			if (!eventlog_scan_step(scan, !state->backward, record))
+				break;
+		}
+		offset = record->offset;
+		if (likely(offset >= state->lo && offset <= state->hi))
+		{
+			pgstat_count_heap_getnext(state->css.ss.ss_currentRelation);
+			return true;
+		}
+		if (state->backward ? offset < state->lo : offset > state->hi)
+			break;
+	}
+	state->done = true;
+	return false;
+}
+
 static TupleTableSlot *
 next_record(ScanState *node)
 {
 	EventlogScanState *state = (EventlogScanState *) node;
 	TupleTableSlot *slot = node->ss_ScanTupleSlot;
-	ScanDirection direction = state->backward ? BackwardScanDirection : ForwardScanDirection;
+	EventlogScanDesc *scan;
 
-	if (state->scan == NULL)
-		start_scan(state);
-	while (!state->done && table_scan_getnextslot(state->scan, direction, slot))
+	if (!step(state, &((EventlogSlot *) slot)->record))
+		return ExecClearTuple(slot);
+	scan = (EventlogScanDesc *) state->scan;
+	eventlog_slot_show(slot, scan->partition, scan->cur->entry.xmin, scan->cur->entry.cmin,
+					   scan->tid_base);
+	return slot;
+}
+
+/*
+ * A text, json or bytea datum of bytes in a batch.  A short one is made in
+ * place: the byte before the bytes is the last one of their length, which has
+ * been read, and becomes the header of a short varlena.  That is why this is
+ * only for scans that never decode a record twice.
+ */
+static Datum
+datum_in_batch(EventlogPayloadType type, const char *bytes, int32 len)
+{
+	if (type == EVENTLOG_PAYLOAD_JSONB)
+		return eventlog_payload_to_datum(type, bytes, len);
+	if (len <= VARATT_SHORT_MAX - VARHDRSZ_SHORT)
 	{
-		int64		offset = ((EventlogSlot *) slot)->record.offset;
+		char	   *varlena = unconstify(char *, bytes) - VARHDRSZ_SHORT;
 
-		if (likely(offset >= state->lo && offset <= state->hi))
-			return slot;
-		if (state->backward ? offset < state->lo : offset > state->hi)
-			break;
+		SET_VARSIZE_SHORT(varlena, len + VARHDRSZ_SHORT);
+		return PointerGetDatum(varlena);
 	}
-	state->done = true;
-	return ExecClearTuple(slot);
+	return PointerGetDatum(cstring_to_text_with_len(bytes, len));
+}
+
+/*
+ * Return columns straight from the record, where the plan asks for nothing
+ * but columns and there is nothing to check.
+ */
+static TupleTableSlot *
+exec_columns(EventlogScanState *state)
+{
+	TupleTableSlot *slot = state->css.ss.ps.ps_ResultTupleSlot;
+	MemoryContext old;
+	EventlogRecord rec;
+	const char *problem;
+
+	ExecClearTuple(slot);
+	if (!step(state, &rec))
+		return slot;
+	if (state->ncolumns == 0)
+		return ExecStoreVirtualTuple(slot);
+
+	problem = eventlog_batch_fields(&rec);
+	if (unlikely(problem != NULL))
+		eventlog_cursor_damaged(((EventlogScanDesc *) state->scan)->cur, problem);
+	ResetExprContext(state->css.ss.ps.ps_ExprContext);
+	old = MemoryContextSwitchTo(state->css.ss.ps.ps_ExprContext->ecxt_per_tuple_memory);
+	for (int i = 0; i < state->ncolumns; i++)
+	{
+		Datum	   *value = &slot->tts_values[i];
+		bool	   *isnull = &slot->tts_isnull[i];
+
+		*isnull = false;
+		switch (state->columns[i] - 1)
+		{
+			case EVENTLOG_ATT_PARTITION:
+				*value = Int32GetDatum(((EventlogScanDesc *) state->scan)->partition);
+				break;
+			case EVENTLOG_ATT_OFFSET:
+				*value = Int64GetDatum(rec.offset);
+				break;
+			case EVENTLOG_ATT_TIMESTAMP:
+				*value = TimestampTzGetDatum(eventlog_ms_to_timestamp(rec.timestamp));
+				break;
+			case EVENTLOG_ATT_KEY:
+				if ((*isnull = (rec.key_len < 0)) == false)
+					*value = datum_in_batch(state->key_type, rec.key, rec.key_len);
+				break;
+			case EVENTLOG_ATT_VALUE:
+				if ((*isnull = (rec.value_len < 0)) == false)
+					*value = datum_in_batch(state->value_type, rec.value, rec.value_len);
+				break;
+			case EVENTLOG_ATT_HEADERS:
+				if ((*isnull = (rec.headers_count == 0)) == false)
+					*value = eventlog_payload_decode_headers(&rec, state->headers_type);
+				break;
+		}
+	}
+	MemoryContextSwitchTo(old);
+	return ExecStoreVirtualTuple(slot);
 }
 
 static bool
@@ -505,6 +666,10 @@ recheck_record(ScanState *node, TupleTableSlot *slot)
 static TupleTableSlot *
 exec_scan(CustomScanState *node)
 {
+	EventlogScanState *state = (EventlogScanState *) node;
+
+	if (state->columns_only)
+		return exec_columns(state);
 	return ExecScan(&node->ss, (ExecScanAccessMtd) next_record,
 					(ExecScanRecheckMtd) recheck_record);
 }

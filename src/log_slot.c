@@ -137,6 +137,16 @@ es_getsomeattrs(TupleTableSlot *slot, int natts)
 
 	if (!es->has_record)
 		elog(ERROR, "slot of a topic has no record");
+	if (natts > EVENTLOG_ATT_KEY)
+	{
+		const char *problem = eventlog_batch_fields(&es->record);
+
+		if (unlikely(problem != NULL))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("record at offset %lld is damaged: %s",
+							(long long) rec->offset, problem)));
+	}
 
 	for (int att = slot->tts_nvalid; att < natts; att++)
 	{

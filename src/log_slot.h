@@ -70,22 +70,34 @@ eventlog_tid_to_offset(ItemPointer tid, int64 tid_base)
 	return tid_base + ((int64) ItemPointerGetBlockNumberNoCheck(tid) << EVENTLOG_TID_BITS) + pos - 1;
 }
 
-/* Show a record.  Its bytes must stay until the slot is cleared. */
+/*
+ * Show the record that is in the slot's "record" already, perhaps with its
+ * fields not yet decoded.  Its bytes must stay until the slot is cleared.
+ */
 static inline void
-eventlog_slot_store(TupleTableSlot *slot, const EventlogRecord *record, int32 partition,
-					TransactionId xmin, CommandId cmin, int64 tid_base)
+eventlog_slot_show(TupleTableSlot *slot, int32 partition, TransactionId xmin,
+				   CommandId cmin, int64 tid_base)
 {
 	EventlogSlot *es = (EventlogSlot *) slot;
 
-	ExecClearTuple(slot);
-	es->record = *record;
+	if (unlikely(TTS_SHOULDFREE(slot) || es->other != NULL))
+		ExecClearTuple(slot);
 	es->partition = partition;
 	es->xmin = xmin;
 	es->cmin = cmin;
 	es->has_record = true;
 	slot->tts_flags &= ~TTS_FLAG_EMPTY;
 	slot->tts_nvalid = 0;
-	eventlog_offset_to_tid(record->offset, tid_base, &slot->tts_tid);
+	eventlog_offset_to_tid(es->record.offset, tid_base, &slot->tts_tid);
+}
+
+/* Show a record. */
+static inline void
+eventlog_slot_store(TupleTableSlot *slot, const EventlogRecord *record, int32 partition,
+					TransactionId xmin, CommandId cmin, int64 tid_base)
+{
+	((EventlogSlot *) slot)->record = *record;
+	eventlog_slot_show(slot, partition, xmin, cmin, tid_base);
 }
 
 #endif							/* EVENTLOG_LOG_SLOT_H */

@@ -241,7 +241,7 @@ collect_records(EventlogScanDesc *scan)
 }
 
 static bool
-getnext_both_ways(EventlogScanDesc *scan, bool forward, TupleTableSlot *slot)
+step_both_ways(EventlogScanDesc *scan, bool forward, EventlogRecord *record)
 {
 	EventlogCursor *cur = scan->cur;
 
@@ -272,62 +272,76 @@ getnext_both_ways(EventlogScanDesc *scan, bool forward, TupleTableSlot *slot)
 
 				if (rec->offset < cur->meta.log_start_offset)
 					continue;
-				eventlog_slot_store(slot, rec, scan->partition, cur->entry.xmin,
-									cur->entry.cmin, scan->tid_base);
+				*record = *rec;
 				return true;
 			}
 		}
 		if (!(forward ? eventlog_cursor_next(cur) : eventlog_cursor_prev(cur)))
-		{
-			ExecClearTuple(slot);
 			return false;
-		}
 		collect_records(scan);
 		scan->at = forward ? -1 : scan->nrecords;
 	}
 }
 
-static bool
-am_scan_getnextslot(TableScanDesc sscan, ScanDirection direction, TupleTableSlot *slot)
+/*
+ * The next record in either direction.  Its fields may be undecoded yet
+ * (eventlog_batch_fields).
+ */
+bool
+eventlog_scan_step(EventlogScanDesc *scan, bool forward, EventlogRecord *record)
 {
-	EventlogScanDesc *scan = (EventlogScanDesc *) sscan;
 	EventlogCursor *cur = scan->cur;
-	EventlogRecord rec;
 
-	if (unlikely(scan->use_records || !ScanDirectionIsForward(direction)))
+	if (unlikely(scan->use_records || !forward))
 	{
-		if (!scan->started && ScanDirectionIsBackward(direction))
+		if (!scan->started && !forward)
 			eventlog_cursor_seek_end(cur);
 		scan->started = true;
-		if (!getnext_both_ways(scan, ScanDirectionIsForward(direction), slot))
-			return false;
-		pgstat_count_heap_getnext(sscan->rs_rd);
-		return true;
+		return step_both_ways(scan, forward, record);
 	}
 
 	for (;;)
 	{
 		if (likely(cur->on_batch))
 		{
-			if (likely(eventlog_batch_next(&cur->reader, &rec)))
+			if (likely(eventlog_batch_step(&cur->reader, record)))
 			{
-				if (unlikely(rec.offset < cur->meta.log_start_offset))
+				if (unlikely(record->offset < cur->meta.log_start_offset))
 					continue;
-				eventlog_slot_store(slot, &rec, scan->partition, cur->entry.xmin,
-									cur->entry.cmin, scan->tid_base);
-				pgstat_count_heap_getnext(sscan->rs_rd);
 				return true;
 			}
 			if (cur->reader.error)
 				eventlog_cursor_damaged(cur, cur->reader.error);
 		}
 		if (!next_batch(scan))
-		{
-			ExecClearTuple(slot);
 			return false;
-		}
 		scan->started = true;
 	}
+}
+
+/* The same, shown in a slot of ours. */
+bool
+eventlog_scan_getnext(EventlogScanDesc *scan, bool forward, TupleTableSlot *slot)
+{
+	EventlogCursor *cur = scan->cur;
+
+	if (unlikely(!eventlog_scan_step(scan, forward, &((EventlogSlot *) slot)->record)))
+	{
+		ExecClearTuple(slot);
+		return false;
+	}
+	eventlog_slot_show(slot, scan->partition, cur->entry.xmin, cur->entry.cmin, scan->tid_base);
+	return true;
+}
+
+static bool
+am_scan_getnextslot(TableScanDesc sscan, ScanDirection direction, TupleTableSlot *slot)
+{
+	if (!eventlog_scan_getnext((EventlogScanDesc *) sscan,
+							   !ScanDirectionIsBackward(direction), slot))
+		return false;
+	pgstat_count_heap_getnext(sscan->rs_rd);
+	return true;
 }
 
 /* ---- parallel scans ---- */

@@ -40,6 +40,9 @@ typedef struct EventlogScanDesc
 	BlockNumber sample_block;
 } EventlogScanDesc;
 
+extern bool eventlog_scan_step(EventlogScanDesc *scan, bool forward, EventlogRecord *record);
+extern bool eventlog_scan_getnext(EventlogScanDesc *scan, bool forward, TupleTableSlot *slot);
+
 /*
  * Find the record of this offset, if the cursor's snapshot sees it.  Used
  * for random access; neighbours in one batch are cheap.

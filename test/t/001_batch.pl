@@ -18,7 +18,7 @@ use Test::More;
 my $top = "$FindBin::RealBin/../..";
 my $data = "$FindBin::RealBin/../data/kafka";
 my @sources = ("$FindBin::RealBin/../fuzz/batch_fuzz.c",
-	map { "$top/src/$_.c" } qw(batch batch_codec partitioner));
+	map { "$top/src/$_.c" } qw(batch batch_codec crc32c partitioner));
 foreach my $file (@sources)
 {
 	BAIL_OUT("$file is missing") unless -f $file;
