@@ -5,9 +5,9 @@ cd "$STAGE/src"
 . test/server.sh
 
 if [ -t 1 ] && [ "${TERM:-dumb}" != dumb ]; then
-	bold=$'\e[1m' blue=$'\e[34m' dim=$'\e[2m' plain=$'\e[0m'
+	bold=$'\e[1m' cyan=$'\e[36m' dim=$'\e[2m' plain=$'\e[0m'
 else
-	bold='' blue='' dim='' plain=''
+	bold='' cyan='' dim='' plain=''
 fi
 step_number=0
 
@@ -31,7 +31,7 @@ sql() {
 		show='' && shift
 	fi
 	text=$(printf '%s\n' "$1" | sed 's/^		//')
-	printf '%s\n' "$text" | sed "s/^/   $blue/; s/\$/$plain/"
+	printf '%s\n' "$text" | sed "s/^/   $cyan/; s/\$/$plain/"
 	# commit() returns nothing, in a table
 	printf '%s\n' "$text" | sed 's|^\(SELECT eventlog.commit()\);|\1 \\g /dev/null|' |
 		psql -X -q -v ON_ERROR_STOP=1 $([ -n "$show" ] || echo '-o /dev/null') \
@@ -101,7 +101,7 @@ for i in $(seq 300); do
 	sleep 0.1
 done
 printf '   ... and so on, some with ROLLBACK. After %s rows:\n\n' "$(quiet -c 'SELECT count(*) FROM transfers')"
-printf '   %skill -9 %s%s\n' "$blue" "$(server_pids | paste -sd' ')" "$plain"
+printf '   %skill -9 %s%s\n' "$cyan" "$(server_pids | paste -sd' ')" "$plain"
 server_kill
 wait "$client" || true
 server_start
@@ -157,7 +157,7 @@ if [ -n "${KEEP:-}" ]; then
 	cat >"$STAGE/stop" <<STOP
 #!/bin/sh
 # Stop the demo's server and remove all that is left of the demo.
-if [ "\$(id -u)" = 0 ]; then run="runuser -u $(id -un) --"; else run=; fi
+if [ "\$(id -u)" = 0 ]; then run="setpriv --reuid=$(id -un) --regid=$(id -gn) --init-groups --"; else run=; fi
 \$run $(command -v pg_ctl) -D $STAGE/data -m fast -w stop >/dev/null
 rm -rf $STAGE
 STOP

@@ -23,7 +23,7 @@ die() { printf '%s\n' "$*" >&2; exit 1; }
 
 as_server() {
 	if [ "$(id -u)" = 0 ]; then
-		runuser -u postgres -- "$@"
+		setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"
 	else
 		"$@"
 	fi
