@@ -30,6 +30,34 @@ AS 'MODULE_PATHNAME', 'eventlog_produce';
 COMMENT ON FUNCTION eventlog.produce(text, text, text, eventlog.header[], int, timestamptz) IS
 'produce() with text, for drivers that do not declare their parameters'' types';
 
+CREATE FUNCTION eventlog.produce(
+	topic text,
+	key "any",
+	value text,
+	headers eventlog.header[] DEFAULT NULL,
+	partition int DEFAULT NULL,
+	event_time timestamptz DEFAULT NULL
+)
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'eventlog_produce';
+COMMENT ON FUNCTION eventlog.produce(text, "any", text, eventlog.header[], int, timestamptz) IS
+'produce() where a driver declares the type of one of key and value only';
+
+CREATE FUNCTION eventlog.produce(
+	topic text,
+	key text,
+	value "any",
+	headers eventlog.header[] DEFAULT NULL,
+	partition int DEFAULT NULL,
+	event_time timestamptz DEFAULT NULL
+)
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'eventlog_produce';
+COMMENT ON FUNCTION eventlog.produce(text, text, "any", eventlog.header[], int, timestamptz) IS
+'produce() where a driver declares the type of one of key and value only';
+
 CREATE FUNCTION eventlog.produce_batch(
 	topic text,
 	keys "any",
@@ -42,22 +70,8 @@ RETURNS int
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'eventlog_produce_batch';
 COMMENT ON FUNCTION eventlog.produce_batch(text, "any", "any", eventlog.header[], int, timestamptz[]) IS
-'send many records, in the order of the arrays, as produce() would one by one; returns how many. keys, vals: arrays of any type and of one length; null stands for an array of nulls. headers: the same for every record.
+'send many records, in the order of the arrays, as produce() would one by one; returns how many. keys, vals: arrays of any type and of one length; null stands for an array of nulls. headers: the same for every record. A driver that does not declare its parameters'' types needs casts: $2::text[].
 Errors: as produce(); array_subscript_error (lengths differ), datatype_mismatch (not an array)';
-
-CREATE FUNCTION eventlog.produce_batch(
-	topic text,
-	keys text[],
-	vals text[],
-	headers eventlog.header[] DEFAULT NULL,
-	partition int DEFAULT NULL,
-	event_times timestamptz[] DEFAULT NULL
-)
-RETURNS int
-LANGUAGE C VOLATILE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'eventlog_produce_batch';
-COMMENT ON FUNCTION eventlog.produce_batch(text, text[], text[], eventlog.header[], int, timestamptz[]) IS
-'produce_batch() with text, for drivers that do not declare their parameters'' types';
 
 CREATE FUNCTION eventlog.flush(
 	OUT topic text,

@@ -33,6 +33,7 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "parser/parsetree.h"
 #include "pgstat.h"
 #include "storage/predicate.h"
 #include "utils/memutils.h"
@@ -780,13 +781,27 @@ eventlog_produce_row(Relation leaf, TupleTableSlot *slot)
 	{
 		/* the leaf of null: the partitioner says where the row really goes */
 		partition = eventlog_produce_partition(topic, rec.key, rec.key_len);
-		if (eventlog_produce_needs_insert(topic, partition))
+		buffer = get_buffer(topic->relid, topic->leaves[partition], partition);
+
+		/*
+		 * The executor fires the null leaf's triggers, and goes to that leaf
+		 * to fetch the row for them.
+		 */
+		if ((leaf->trigdesc && (leaf->trigdesc->trig_insert_before_row ||
+								leaf->trigdesc->trig_insert_after_row)) ||
+			(buffer->needs_insert && topic->has_transition_table))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("a row inserted into topic \"%s\", which has triggers, must name its partition",
+							topic->name),
+					 errhint("Give the partition, or use eventlog.produce(), which chooses it first.")));
+		if (buffer->needs_insert)
 		{
 			MemoryContextSwitchTo(old);
 			values[EVENTLOG_ATT_PARTITION] = Int32GetDatum(partition);
 			isnull[EVENTLOG_ATT_PARTITION] = false;
-			eventlog_produce_by_insert(topic, values, isnull);
-			eventlog_offset_to_tid(DatumGetInt64(values[EVENTLOG_ATT_OFFSET]), 0, &slot->tts_tid);
+			if (eventlog_produce_by_insert(topic, values, isnull))
+				eventlog_offset_to_tid(DatumGetInt64(values[EVENTLOG_ATT_OFFSET]), 0, &slot->tts_tid);
 			MemoryContextReset(row_context);
 			return;
 		}
@@ -951,9 +966,38 @@ produce_subxact_callback(SubXactEvent event, SubTransactionId subid,
 
 /* ---- queries ---- */
 
+/*
+ * The executor looks for conflicts in indexes only, and so lets ON CONFLICT
+ * pass where there are none.
+ */
+static void
+refuse_on_conflict(const PlannedStmt *plan, const Plan *node)
+{
+	const ModifyTable *modify = (const ModifyTable *) node;
+	Oid			relid;
+	int32		partition;
+
+	if (node == NULL || !IsA(node, ModifyTable) || modify->onConflictAction == ONCONFLICT_NONE)
+		return;
+	relid = rt_fetch(modify->nominalRelation, plan->rtable)->relid;
+	if (eventlog_topic_by_relid(relid) != NULL || eventlog_topic_by_leaf(relid, &partition) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("topics do not support ON CONFLICT"),
+				 errdetail("A log may have any number of records with the same key.")));
+}
+
 static void
 produce_executor_start(QueryDesc *desc, int eflags)
 {
+	if (desc->plannedstmt->resultRelations != NIL)
+	{
+		ListCell   *lc;
+
+		refuse_on_conflict(desc->plannedstmt, desc->plannedstmt->planTree);
+		foreach(lc, desc->plannedstmt->subplans)
+			refuse_on_conflict(desc->plannedstmt, (Plan *) lfirst(lc));
+	}
 	if (pending_records > 0 && !(eflags & EXEC_FLAG_EXPLAIN_ONLY))
 		eventlog_produce_flush_for(desc->plannedstmt);
 	if (prev_executor_start)

@@ -53,9 +53,10 @@ extern bool eventlog_produce_needs_insert(EventlogTopic *topic, int32 partition)
 
 /*
  * Insert a row through the executor; values are the topic's columns, the
- * partition given.  Offset and timestamp are filled in.
+ * partition given.  Offset and timestamp are filled in.  False if a trigger
+ * has suppressed the row.
  */
-extern void eventlog_produce_by_insert(EventlogTopic *topic, Datum *values, bool *isnull);
+extern bool eventlog_produce_by_insert(EventlogTopic *topic, Datum *values, bool *isnull);
 
 /* The same if the buffer holds records of a relation that the plan reads. */
 extern void eventlog_produce_flush_for(PlannedStmt *plan);

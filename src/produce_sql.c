@@ -22,6 +22,7 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -106,7 +107,7 @@ get_headers(FunctionCallInfo fcinfo, int arg, EventlogRecord *rec)
 
 /* ---- through the executor ---- */
 
-void
+bool
 eventlog_produce_by_insert(EventlogTopic *topic, Datum *values, bool *isnull)
 {
 	static Oid	plan_topic = InvalidOid;
@@ -144,13 +145,21 @@ eventlog_produce_by_insert(EventlogTopic *topic, Datum *values, bool *isnull)
 	}
 	for (int i = 0; i < EVENTLOG_NATTS; i++)
 		nulls[i] = isnull[i] ? 'n' : ' ';
-	if (SPI_execute_plan(plan, values, nulls, false, 1) != SPI_OK_INSERT_RETURNING ||
-		SPI_processed != 1)
-		elog(ERROR, "insert into topic \"%s\" stored no row", topic->name);
+
+	/* no limit: the executor fires statement triggers when it finds the end */
+	if (SPI_execute_plan(plan, values, nulls, false, 0) != SPI_OK_INSERT_RETURNING ||
+		SPI_processed > 1)
+		elog(ERROR, "insert into topic \"%s\" went wrong", topic->name);
+	if (SPI_processed == 0)
+	{
+		SPI_finish();			/* a trigger did not want the row */
+		return false;
+	}
 	values[EVENTLOG_ATT_OFFSET] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
 	values[EVENTLOG_ATT_TIMESTAMP] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null);
 	isnull[EVENTLOG_ATT_OFFSET] = isnull[EVENTLOG_ATT_TIMESTAMP] = false;
 	SPI_finish();
+	return true;
 }
 
 /*
@@ -186,7 +195,7 @@ produce_record(EventlogTopic *topic, int32 partition, EventlogRecord *rec)
 	if ((isnull[EVENTLOG_ATT_HEADERS] = (rec->headers_count == 0)) == false)
 		values[EVENTLOG_ATT_HEADERS] =
 			eventlog_payload_decode_headers(rec, get_atttype(topic->relid, EVENTLOG_ATT_HEADERS + 1));
-	eventlog_produce_by_insert(topic, values, isnull);
+	(void) eventlog_produce_by_insert(topic, values, isnull);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }
@@ -242,6 +251,16 @@ get_column(FunctionCallInfo fcinfo, int arg, const char *name, BatchColumn *colu
 	column->count = -1;
 	if (PG_ARGISNULL(arg))
 		return;
+	if (type == UNKNOWNOID)
+	{
+		/* a literal: let it be an array of text */
+		array = DatumGetArrayTypeP(OidInputFunctionCall(F_ARRAY_IN, PG_GETARG_POINTER(arg),
+														TEXTOID, -1));
+		column->type = TEXTOID;
+		deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT,
+						  &column->values, &column->nulls, &column->count);
+		return;
+	}
 	column->type = get_base_element_type(type);
 	if (!OidIsValid(column->type))
 		ereport(ERROR,
