@@ -16,6 +16,7 @@
 #include "log_xlog.h"
 #include "pg_eventlog.h"
 #include "produce.h"
+#include "query.h"
 #include "topic.h"
 #include "utility.h"
 
@@ -47,6 +48,7 @@ _PG_init(void)
 	eventlog_topic_init();
 	eventlog_utility_init();
 	eventlog_produce_init();
+	eventlog_query_init();
 	eventlog_consume_init();
 	eventlog_plan_init();
 	preloaded = true;

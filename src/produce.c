@@ -30,17 +30,13 @@
 
 #include "access/table.h"
 #include "access/xact.h"
-#include "commands/trigger.h"
-#include "executor/executor.h"
 #include "miscadmin.h"
-#include "parser/parsetree.h"
 #include "pgstat.h"
 #include "storage/predicate.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "guc.h"
-#include "log_slot.h"
 #include "log_storage.h"
 #include "payload.h"
 #include "produce.h"
@@ -85,10 +81,7 @@ typedef struct LeafBuffer
 	int			maxmarks;
 } LeafBuffer;
 
-bool		eventlog_produce_at_once = false;
-
 static MemoryContext buffer_context = NULL;
-static MemoryContext row_context = NULL;
 static HTAB *leaf_buffers = NULL;
 static LeafBuffer **touched = NULL; /* by this transaction */
 static int	ntouched = 0;
@@ -96,11 +89,11 @@ static int	maxtouched = 0;
 static LeafBuffer *last_buffer = NULL;	/* of the last lookup */
 static uint64 pending_bytes = 0;
 static uint64 pending_records = 0;
+static int64 last_append_time = 0;	/* ms, of the last batch under LogAppendTime */
 
 static PendingBatch *spares = NULL;
 static int	nspares = 0;
 static EventlogBuf scratch;
-static EventlogBuf header_scratch;
 
 static EventlogRange *ranges = NULL;	/* of this transaction */
 static int	nranges = 0;
@@ -108,9 +101,6 @@ static int	maxranges = 0;
 static EventlogRange *last_ranges = NULL;	/* of the last one that committed */
 static int	nlast_ranges = 0;
 static int	maxlast_ranges = 0;
-
-static ExecutorStart_hook_type prev_executor_start = NULL;
-static ExecutorRun_hook_type prev_executor_run = NULL;
 
 /* ---- memory ---- */
 
@@ -173,7 +163,6 @@ init_memory(void)
 {
 	HASHCTL		ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(LeafBuffer)};
 
-	row_context = AllocSetContextCreate(TopMemoryContext, "eventlog row", ALLOCSET_DEFAULT_SIZES);
 	ctl.hcxt = TopMemoryContext;
 	leaf_buffers = hash_create("eventlog producer buffers", 64, &ctl,
 							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
@@ -542,6 +531,7 @@ flush_buffer(LeafBuffer *buffer, bool final)
 			app.base_offset = batch->base_offset;
 			app.segment_bytes = config.segment_bytes;
 			base = eventlog_storage_append(rel, &app);
+			last_append_time = now;
 			note_range(buffer, final ? GetCurrentSubTransactionId() : buffer->marks[nmark - 1].subid,
 					   base, base + last_delta);
 			pgstat_count_heap_insert(rel, count);
@@ -626,222 +616,38 @@ eventlog_produce_flush_for(PlannedStmt *plan)
 
 /* ---- records ---- */
 
-int64
-eventlog_produce_timestamp(const EventlogTopic *topic, bool given, TimestampTz event_time)
-{
-	const EventlogTopicConfig *config = &topic->config;
-	TimestampTz now = GetCurrentTimestamp();
-	int64		now_ms = eventlog_timestamp_to_ms(now);
-	int64		ms;
-
-	if (!given || config->log_append_time)
-	{
-		if (given)
-			(void) eventlog_timestamp_to_ms(event_time);	/* infinity is an error */
-		return now_ms;
-	}
-	ms = eventlog_timestamp_to_ms(event_time);
-	if ((now_ms > ms && now_ms - ms > config->timestamp_before_max_ms) ||
-		(ms > now_ms && ms - now_ms > config->timestamp_after_max_ms))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp of the record is outside of the limits of topic \"%s\"", topic->name),
-				 errdetail("The limits are message.timestamp.before.max.ms and message.timestamp.after.max.ms."),
-				 errhint("Change them with eventlog.alter_topic(), or leave the time null.")));
-	return ms;
-}
-
-/*
- * Kafka's rule: a key's hash, and without a key one partition until a batch's
- * worth has gone there, then the next one.
- */
-int32
-eventlog_produce_partition(EventlogTopic *topic, const char *key, int32 key_len)
-{
-	static Oid	sticky_topic = InvalidOid;
-	static int32 sticky_partition = 0;
-	static uint32 rotation = 0;
-	LeafBuffer *buffer;
-
-	if (topic->npartitions == 1)
-		return 0;
-	if (key_len >= 0)
-		return eventlog_partition_for_key(key, key_len, topic->npartitions);
-
-	if (sticky_topic != topic->relid || sticky_partition >= topic->npartitions)
-	{
-		if (rotation == 0)
-			rotation = (uint32) MyProcPid;
-		sticky_topic = topic->relid;
-		sticky_partition = rotation++ % topic->npartitions;
-	}
-	buffer = last_buffer;
-	if (buffer && buffer->leaf == topic->leaves[sticky_partition] && buffer->last &&
-		buffer->last->builder.buf.len >= BATCH_BYTES)
-		sticky_partition = (sticky_partition + 1) % topic->npartitions;
-	return sticky_partition;
-}
-
 void
-eventlog_produce_record(EventlogTopic *topic, int32 partition, const EventlogRecord *rec)
+eventlog_produce_record(EventlogTopic *topic, int32 partition, const EventlogRecord *rec,
+						int64 explicit_offset)
 {
 	LeafBuffer *buffer = get_buffer(topic->relid, topic->leaves[partition], partition);
 
-	add_record(buffer, topic, rec, -1);
+	add_record(buffer, topic, rec, explicit_offset);
 	if (unlikely(pending_bytes > (uint64) eventlog_producer_buffer * 1024))
 		eventlog_produce_flush_all();
 }
 
-/*
- * Does a row of this leaf need its offset as soon as it is inserted?
- */
-static bool
-needs_offset_now(Relation leaf, const EventlogTopic *topic)
+bool
+eventlog_produce_batch_is_full(Oid leaf)
 {
-	return eventlog_produce_at_once || topic->has_transition_table ||
-		leaf->rd_rel->relhasindex ||
-		(leaf->trigdesc && (leaf->trigdesc->trig_insert_after_row ||
-							leaf->trigdesc->trig_insert_new_table));
+	LeafBuffer *buffer = last_buffer;
+
+	return buffer && buffer->leaf == leaf && buffer->last &&
+		buffer->last->builder.buf.len >= BATCH_BYTES;
 }
 
-void
-eventlog_produce_row(Relation leaf, TupleTableSlot *slot)
+int64
+eventlog_produce_append_now(Oid leaf, int64 *append_time)
 {
-	int32		partition;
-	EventlogTopic *topic = eventlog_topic_by_leaf(RelationGetRelid(leaf), &partition);
-	Datum	   *values;
-	bool	   *isnull;
-	EventlogRecord rec;
-	int64		explicit_offset = -1;
-	LeafBuffer *buffer;
-	MemoryContext old;
-
-	if (topic == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" is not part of a topic", RelationGetRelationName(leaf)),
-				 errhint("Make topics with eventlog.create_topic().")));
-	if (unlikely(buffer_context == NULL))
-		init_memory();
-	slot_getallattrs(slot);
-	values = slot->tts_values;
-	isnull = slot->tts_isnull;
-
-	old = MemoryContextSwitchTo(row_context);
-
-	rec.key = rec.value = rec.headers = NULL;
-	rec.key_len = rec.value_len = -1;
-	rec.headers_len = rec.headers_count = 0;
-	if (!isnull[EVENTLOG_ATT_KEY])
-		eventlog_payload_from_column(topic->key_type, values[EVENTLOG_ATT_KEY],
-									 &rec.key, &rec.key_len);
-	if (!isnull[EVENTLOG_ATT_VALUE])
-		eventlog_payload_from_column(topic->value_type, values[EVENTLOG_ATT_VALUE],
-									 &rec.value, &rec.value_len);
-	if (!isnull[EVENTLOG_ATT_HEADERS])
+	eventlog_produce_flush_all();
+	*append_time = last_append_time;
+	for (int i = nranges - 1; i >= 0; i--)
 	{
-		header_scratch.len = 0;
-		MemoryContextSwitchTo(buffer_context);
-		eventlog_buf_reserve(&header_scratch, 1);
-		MemoryContextSwitchTo(row_context);
-		rec.headers_count = eventlog_payload_encode_headers(values[EVENTLOG_ATT_HEADERS],
-															&header_scratch);
-		rec.headers = header_scratch.data;
-		rec.headers_len = header_scratch.len;
+		if (ranges[i].leaf == leaf)
+			return ranges[i].last_offset;
 	}
-	rec.timestamp = eventlog_produce_timestamp(topic, !isnull[EVENTLOG_ATT_TIMESTAMP],
-											   isnull[EVENTLOG_ATT_TIMESTAMP] ? 0 :
-											   DatumGetTimestampTz(values[EVENTLOG_ATT_TIMESTAMP]));
-	if (!isnull[EVENTLOG_ATT_OFFSET])
-	{
-		EventlogMetaHead meta;
-
-		eventlog_topic_check_owner(topic);
-		explicit_offset = DatumGetInt64(values[EVENTLOG_ATT_OFFSET]);
-		if (partition < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("a row with an explicit record_offset must name its partition")));
-		eventlog_storage_read_meta(leaf, &meta);
-		if (explicit_offset < meta.next_offset)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("record_offset %lld is below the high watermark %lld of partition %d",
-							(long long) explicit_offset, (long long) meta.next_offset, partition),
-					 errhint("Leave record_offset out to have the next one assigned.")));
-		if (explicit_offset > meta.tid_base + EVENTLOG_MAX_OFFSET)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("record_offset %lld is out of range", (long long) explicit_offset),
-					 errdetail("The greatest offset that a topic's table can hold is %lld.",
-							   (long long) (meta.tid_base + EVENTLOG_MAX_OFFSET))));
-	}
-
-	if (partition < 0)
-	{
-		/* the leaf of null: the partitioner says where the row really goes */
-		partition = eventlog_produce_partition(topic, rec.key, rec.key_len);
-		buffer = get_buffer(topic->relid, topic->leaves[partition], partition);
-
-		/*
-		 * The executor fires the null leaf's triggers, and goes to that leaf
-		 * to fetch the row for them.
-		 */
-		if ((leaf->trigdesc && (leaf->trigdesc->trig_insert_before_row ||
-								leaf->trigdesc->trig_insert_after_row)) ||
-			(buffer->needs_insert && topic->has_transition_table))
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("a row inserted into topic \"%s\", which has triggers, must name its partition",
-							topic->name),
-					 errhint("Give the partition, or use eventlog.produce(), which chooses it first.")));
-		if (buffer->needs_insert)
-		{
-			MemoryContextSwitchTo(old);
-			values[EVENTLOG_ATT_PARTITION] = Int32GetDatum(partition);
-			isnull[EVENTLOG_ATT_PARTITION] = false;
-			if (eventlog_produce_by_insert(topic, values, isnull))
-				eventlog_offset_to_tid(DatumGetInt64(values[EVENTLOG_ATT_OFFSET]), 0, &slot->tts_tid);
-			MemoryContextReset(row_context);
-			return;
-		}
-	}
-
-	buffer = get_buffer(topic->relid, topic->leaves[partition], partition);
-	add_record(buffer, topic, &rec, explicit_offset);
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(row_context);
-
-	if (needs_offset_now(leaf, topic))
-	{
-		int64		offset;
-
-		eventlog_produce_flush_all();
-		offset = 0;
-		for (int i = nranges - 1; i >= 0; i--)
-		{
-			if (ranges[i].leaf == buffer->leaf)
-			{
-				offset = ranges[i].last_offset;
-				break;
-			}
-		}
-		values[EVENTLOG_ATT_PARTITION] = Int32GetDatum(partition);
-		values[EVENTLOG_ATT_OFFSET] = Int64GetDatum(offset);
-		values[EVENTLOG_ATT_TIMESTAMP] = TimestampTzGetDatum(eventlog_ms_to_timestamp(rec.timestamp));
-		isnull[EVENTLOG_ATT_PARTITION] = isnull[EVENTLOG_ATT_OFFSET] =
-			isnull[EVENTLOG_ATT_TIMESTAMP] = false;
-		eventlog_offset_to_tid(offset, 0, &slot->tts_tid);
-	}
-	else if (unlikely(pending_bytes > (uint64) eventlog_producer_buffer * 1024))
-		eventlog_produce_flush_all();
-}
-
-void
-eventlog_produce_rows(Relation leaf, TupleTableSlot **slots, int nslots)
-{
-	for (int i = 0; i < nslots; i++)
-		eventlog_produce_row(leaf, slots[i]);
+	elog(ERROR, "nothing was appended to relation %u", leaf);
+	return -1;					/* keep compilers quiet */
 }
 
 /* ---- ranges ---- */
@@ -964,77 +770,9 @@ produce_subxact_callback(SubXactEvent event, SubTransactionId subid,
 	}
 }
 
-/* ---- queries ---- */
-
-/*
- * The executor looks for conflicts in indexes only, and so lets ON CONFLICT
- * pass where there are none.
- */
-static void
-refuse_on_conflict(const PlannedStmt *plan, const Plan *node)
-{
-	const ModifyTable *modify = (const ModifyTable *) node;
-	Oid			relid;
-	int32		partition;
-
-	if (node == NULL || !IsA(node, ModifyTable) || modify->onConflictAction == ONCONFLICT_NONE)
-		return;
-	relid = rt_fetch(modify->nominalRelation, plan->rtable)->relid;
-	if (eventlog_topic_by_relid(relid) != NULL || eventlog_topic_by_leaf(relid, &partition) != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("topics do not support ON CONFLICT"),
-				 errdetail("A log may have any number of records with the same key.")));
-}
-
-static void
-produce_executor_start(QueryDesc *desc, int eflags)
-{
-	if (desc->plannedstmt->resultRelations != NIL)
-	{
-		ListCell   *lc;
-
-		refuse_on_conflict(desc->plannedstmt, desc->plannedstmt->planTree);
-		foreach(lc, desc->plannedstmt->subplans)
-			refuse_on_conflict(desc->plannedstmt, (Plan *) lfirst(lc));
-	}
-	if (pending_records > 0 && !(eflags & EXEC_FLAG_EXPLAIN_ONLY))
-		eventlog_produce_flush_for(desc->plannedstmt);
-	if (prev_executor_start)
-		prev_executor_start(desc, eflags);
-	else
-		standard_ExecutorStart(desc, eflags);
-}
-
-static void
-produce_executor_run(QueryDesc *desc, ScanDirection direction, uint64 count,
-					 bool execute_once)
-{
-	bool		saved = eventlog_produce_at_once;
-
-	eventlog_produce_at_once = desc->plannedstmt->hasReturning ||
-		desc->plannedstmt->hasModifyingCTE;
-	PG_TRY();
-	{
-		if (prev_executor_run)
-			prev_executor_run(desc, direction, count, execute_once);
-		else
-			standard_ExecutorRun(desc, direction, count, execute_once);
-	}
-	PG_FINALLY();
-	{
-		eventlog_produce_at_once = saved;
-	}
-	PG_END_TRY();
-}
-
 void
 eventlog_produce_init(void)
 {
 	RegisterXactCallback(produce_xact_callback, NULL);
 	RegisterSubXactCallback(produce_subxact_callback, NULL);
-	prev_executor_start = ExecutorStart_hook;
-	ExecutorStart_hook = produce_executor_start;
-	prev_executor_run = ExecutorRun_hook;
-	ExecutorRun_hook = produce_executor_run;
 }

@@ -20,11 +20,21 @@ extern void eventlog_produce_row(Relation leaf, TupleTableSlot *slot);
 extern void eventlog_produce_rows(Relation leaf, TupleTableSlot **slots, int nslots);
 
 /*
- * Buffer one record for a partition of a topic.  rec->timestamp is set by the
- * caller.  The caller has checked privileges.
+ * Buffer one record for a partition of a topic.  explicit_offset is the offset
+ * that it is to have, or -1 for the next in turn.  The caller has checked
+ * privileges.
  */
 extern void eventlog_produce_record(EventlogTopic *topic, int32 partition,
-									const EventlogRecord *rec);
+									const EventlogRecord *rec, int64 explicit_offset);
+
+/* Has the partition that was written to last got a batch's worth of records? */
+extern bool eventlog_produce_batch_is_full(Oid leaf);
+
+/*
+ * Append all, and return the offset of the last record of this leaf, with the
+ * time of appending (ms; 0 unless the topic uses LogAppendTime).
+ */
+extern int64 eventlog_produce_append_now(Oid leaf, int64 *append_time);
 
 /* Partition for a key (null: the sticky one), by Kafka's rules. */
 extern int32 eventlog_produce_partition(EventlogTopic *topic, const char *key, int32 key_len);

@@ -177,7 +177,7 @@ produce_record(EventlogTopic *topic, int32 partition, EventlogRecord *rec)
 		partition = eventlog_produce_partition(topic, rec->key, rec->key_len);
 	if (likely(!eventlog_produce_needs_insert(topic, partition)))
 	{
-		eventlog_produce_record(topic, partition, rec);
+		eventlog_produce_record(topic, partition, rec, -1);
 		return;
 	}
 
