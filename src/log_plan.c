@@ -441,6 +441,7 @@ begin_scan(CustomScanState *node, EState *estate, int eflags)
 	 * when they are asked for; what was compiled for the other is redone.
 	 */
 	ExecInitScanTupleSlot(estate, &node->ss, RelationGetDescr(rel), table_slot_callbacks(rel));
+	node->ss.ss_ScanTupleSlot->tts_tableOid = RelationGetRelid(rel);
 	ExecAssignScanProjectionInfo(&node->ss);
 	node->ss.ps.qual = ExecInitQual(cscan->scan.plan.qual, (PlanState *) node);
 

@@ -204,9 +204,9 @@ SELECT * FROM eventlog.last_produced();
 -- a cursor opened before and after
 BEGIN;
 SELECT eventlog.produce('ranges', null, 'h', partition => 1);
-DECLARE before CURSOR FOR SELECT value FROM topics.ranges WHERE partition = 1;
+DECLARE before SCROLL CURSOR FOR SELECT value FROM topics.ranges WHERE partition = 1;
 SELECT eventlog.produce('ranges', null, 'i', partition => 1);
-DECLARE after CURSOR FOR SELECT value FROM topics.ranges WHERE partition = 1;
+DECLARE after SCROLL CURSOR FOR SELECT value FROM topics.ranges WHERE partition = 1;
 INSERT INTO topics.ranges (partition, value) VALUES (1, 'j');
 SELECT * FROM eventlog.flush();
 FETCH ALL FROM before;
