@@ -97,4 +97,11 @@ if [ -t 0 ] && [ "${DEBIAN_FRONTEND:-}" != noninteractive ]; then
 	esac
 fi
 [ "${updated:-}" = yes ] || as_root apt-get update -qq >&2
-as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >&2
+log=$(mktemp)
+if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+	-o Dpkg::Use-Pty=0 --no-install-recommends $packages >"$log" 2>&1; then
+	cat "$log" >&2
+	rm -f "$log"
+	exit 1
+fi
+rm -f "$log"
