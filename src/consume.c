@@ -273,7 +273,7 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 					 errmsg("consumer group \"%s\" has no committed offset for partition %d of topic \"%s\"",
 							group, partition, topic->name),
 					 errdetail("The group was created with start \"none\"."),
-					 errhint("Give it one with eventlog.commit() of a group that has, or create the group with another start.")));
+					 errhint("Consume with another group, created with start \"earliest\", \"latest\" or a timestamp.")));
 	}
 
 	PredicateLockRelation(leaf, snapshot);
