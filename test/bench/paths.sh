@@ -1,0 +1,654 @@
+# shellcheck shell=bash
+# paths.sh: what the benchmark measures, one function a part.
+#
+# Those that are compared:
+#	topic	a topic of one partition, text keys and values, null keys
+#	hk		heap (id bigserial primary key, ts timestamptz default now(), value text)
+#	hp		heap (ts timestamptz default now(), value text)
+
+machine() {
+	printf '%s, %s cores, %s GB, Linux %s; PostgreSQL %s; %s records of 100 bytes, median of %s (least–most).\n' \
+		"$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" \
+		"$(awk '/^MemTotal/ { printf "%.0f", $2 / 1048576 }' /proc/meminfo)" \
+		"$(uname -r | sed 's/-.*//')" "$(quiet -c 'SHOW server_version' | sed 's/ .*//')" \
+		"$COUNT" "$ROUNDS"
+}
+
+value=$(printf '%0100d' 0 | tr 0 x)
+
+# SQL that makes and drops WHO, named NAME, and the name to use in statements.
+create() {
+	case $1 in
+		topic) echo "SELECT eventlog.create_topic('$2', 1, value_type => 'text');" ;;
+		hk) echo "CREATE TABLE $2 (id bigserial PRIMARY KEY, ts timestamptz DEFAULT now(), value text);" ;;
+		hp) echo "CREATE TABLE $2 (ts timestamptz DEFAULT now(), value text);" ;;
+	esac
+}
+table() {
+	case $1 in
+		topic) echo "topics.$2" ;;
+		*) echo "$2" ;;
+	esac
+}
+drop() {
+	echo "DROP TABLE $(table "$1" "$2");"
+}
+
+# load PATH WHO NAME: SQL of a bulk path
+load() {
+	local path=$1 who=$2 name=$3 table few=$((COUNT / 10))
+
+	table=$(table "$who" "$name")
+	case $path in
+		insert)
+			echo "INSERT INTO $table (value) SELECT value FROM src;" ;;
+		copy)
+			echo "COPY $table (value) FROM '$STAGE/bench/values.txt';" ;;
+		batch)
+			cat <<-SQL
+				DO \$\$
+				DECLARE
+					a text[] := ARRAY(SELECT value FROM src LIMIT 1000);
+				BEGIN
+					FOR i IN 1..$((COUNT / 1000)) LOOP
+						$([ "$who" = topic ] &&
+							echo "PERFORM eventlog.produce_batch('$name', null, a);" ||
+							echo "INSERT INTO $table (value) SELECT unnest(a);")
+					END LOOP;
+				END \$\$;
+			SQL
+			;;
+		produce)
+			if [ "$who" = topic ]; then
+				echo "SELECT count(*) FROM (SELECT eventlog.produce('$name', null, value) FROM src LIMIT $few) s;"
+			else
+				echo "INSERT INTO $table (value) SELECT value FROM src LIMIT $few;"
+			fi
+			;;
+		loop)
+			cat <<-SQL
+				DO \$\$
+				DECLARE
+					v text := '$value';
+				BEGIN
+					FOR i IN 1..$few LOOP
+						$([ "$who" = topic ] &&
+							echo "PERFORM eventlog.produce('$name', null, v);" ||
+							echo "INSERT INTO $table (value) VALUES (v);")
+					END LOOP;
+				END \$\$;
+			SQL
+			;;
+	esac
+}
+load_count() {
+	case $1 in
+		produce | loop) echo $((COUNT / 10)) ;;
+		*) echo "$COUNT" ;;
+	esac
+}
+
+# Into a new file.  WAL is counted here as well.
+load_fresh() {
+	local path=$1 who=$2 before after s
+
+	create "$who" b | quiet >/dev/null
+	quiet -c CHECKPOINT
+	before=$(wal_position)
+	s=$({ echo '\timing on'; load "$path" "$who" b; } | timed)
+	record "$path fresh" "$who" "$(rate "$(load_count "$path")" "$s")"
+	after=$(wal_position)
+	case $path in
+		insert | batch)
+			record "$path wal" "$who" "$(rate "$((after - before))" "$(load_count "$path")")" ;;
+	esac
+	drop "$who" b | quiet
+}
+
+# Into a file whose space has been used before.  A topic's is used again when
+# it is truncated by the transaction that made it; a heap's after DELETE and
+# VACUUM.  What came before is flushed before the clock starts.
+load_again() {
+	local path=$1 who=$2 s
+
+	quiet -c CHECKPOINT
+	s=$({
+		if [ "$who" = topic ]; then
+			echo "BEGIN;"
+			create "$who" b
+			load "$path" "$who" b
+			echo "TRUNCATE topics.b;"
+		else
+			create "$who" b
+			load "$path" "$who" b
+			echo "DELETE FROM b; VACUUM (TRUNCATE false) b;"
+		fi
+		echo "\\! psql -XAtqc 'SELECT pg_current_xact_id()' >/dev/null"
+		echo '\timing on'
+		load "$path" "$who" b
+		[ "$who" != topic ] || echo "COMMIT;"
+	} | timed)
+	record "$path again" "$who" "$(rate "$(load_count "$path")" "$s")"
+	drop "$who" b | quiet
+}
+
+part_insert() {
+	local path who round title
+
+	heading "Writing in bulk"
+	for path in insert copy batch produce loop; do
+		for round in $(seq "$ROUNDS"); do
+			for who in topic hk hp; do
+				load_fresh "$path" "$who"
+			done
+			for who in topic hk hp; do
+				load_again "$path" "$who"
+			done
+		done
+		case $path in
+			insert) title="INSERT … SELECT" hk=5 hp=2.2 ;;
+			copy) title="COPY text" hk=2.2 hp=1.2 ;;
+			batch) title="\`produce_batch\`, arrays of 1,000" hk=9 hp=3.5 ;;
+			produce) title="\`produce()\`, $((COUNT / 10)) in one statement" hk=5 hp=2.8 ;;
+			loop) title="\`produce()\`, $((COUNT / 10)) in a plpgsql loop" hk=4 hp=2.8 ;;
+		esac
+		row "$title, new file" "records/s" "$path fresh" topic hk ">=" $hk
+		row "" "" "$path fresh" topic hp ">=" $hp
+		row "$title, space used again" "records/s" "$path again" topic hk ">=" $hk
+		row "" "" "$path again" topic hp ">=" $hp
+	done
+	row "WAL, INSERT … SELECT" "bytes/record" "insert wal" topic hk "<=" 0.5
+	row "" "" "insert wal" topic hp
+	row "WAL, \`produce_batch\`" "bytes/record" "batch wal" topic hk "<=" 0.5
+	row "" "" "batch wal" topic hp
+}
+
+# --- one event per commit ---------------------------------------------------
+
+# bench SCRIPT CLIENTS SECONDS [pgbench options]: transactions per second
+bench() {
+	local script=$1 clients=$2 seconds=$3 out
+	shift 3
+
+	out=$(pgbench -n -M prepared -D v="$value" -f "$script" -c "$clients" \
+		-j "$((clients < 2 ? 1 : 2))" -T "$seconds" "$@" 2>&1) || { printf '%s\n' "$out" >&2; return 1; }
+	printf '%s\n' "$out" | awk '/^tps = / { printf "%.0f\n", $3 }'
+}
+
+one_event() {
+	case $1 in
+		topic) echo "SELECT eventlog.produce('b', null, :v);" ;;
+		*) echo "INSERT INTO b (value) VALUES (:v);" ;;
+	esac
+}
+
+part_commit() {
+	local round who clients tps before n=2000
+
+	heading "One event per commit"
+	for who in topic hk hp; do
+		one_event "$who" >"$STAGE/bench/one_$who.sql"
+	done
+	for clients in 1 8 32; do
+		for round in $(seq "$ROUNDS"); do
+			for who in topic hk hp; do
+				create "$who" b | quiet >/dev/null
+				quiet -c CHECKPOINT
+				tps=$(bench "$STAGE/bench/one_$who.sql" "$clients" "$SECONDS_EACH")
+				record "commit $clients" "$who" "$tps"
+				drop "$who" b | quiet
+			done
+		done
+		row "one event per commit, $clients client$([ "$clients" = 1 ] || echo s)" "commits/s" "commit $clients" topic hk ">=" 1.1
+		row "" "" "commit $clients" topic hp ">=" 1.0
+	done
+	for round in $(seq "$ROUNDS"); do
+		for who in topic hk hp; do
+			create "$who" b | quiet >/dev/null
+			quiet -c CHECKPOINT
+			pgbench -n -M prepared -D v="$value" -f "$STAGE/bench/one_$who.sql" -t 200 >/dev/null 2>&1
+			before=$(wal_position)
+			pgbench -n -M prepared -D v="$value" -f "$STAGE/bench/one_$who.sql" -t $n >/dev/null 2>&1
+			record "commit wal" "$who" "$(rate "$(($(wal_position) - before))" $n)"
+			drop "$who" b | quiet
+		done
+	done
+	row "WAL, one event per commit" "bytes/commit" "commit wal" topic hk "<=" 1.0
+	row "" "" "commit wal" topic hp
+}
+
+# --- two producers -----------------------------------------------------------
+
+# Two sessions load at once; the sum of their rates.
+part_concurrent() {
+	local round who path at one two pid
+
+	heading "Two producers on one partition"
+	for path in insert batch; do
+		for round in $(seq "$ROUNDS"); do
+			for who in topic hp; do
+				create "$who" b | quiet >/dev/null
+				quiet -c CHECKPOINT
+				at=$(awk -v t="$EPOCHREALTIME" 'BEGIN { printf "%.3f", t + 0.3 }')
+				concurrent_one "$path" "$who" "$at" >"$STAGE/bench/two" &
+				pid=$!
+				one=$(concurrent_one "$path" "$who" "$at")
+				wait "$pid"
+				two=$(cat "$STAGE/bench/two")
+				record "two $path" "$who" $((one + two))
+				drop "$who" b | quiet
+			done
+		done
+	done
+	row "two sessions, INSERT … SELECT, sum" "records/s" "two insert" topic hp ">=" 1.8
+	row "two sessions, \`produce_batch\`, sum" "records/s" "two batch" topic hp ">=" 1.8
+}
+concurrent_one() {
+	local s
+
+	s=$({
+		echo "SELECT pg_sleep(greatest(0, $3 - extract(epoch FROM clock_timestamp())));"
+		echo '\timing on'
+		load "$1" "$2" b
+	} | timed)
+	rate "$COUNT" "$s"
+}
+
+# --- reading -------------------------------------------------------------------
+
+part_scan() {
+	local round who q text s
+
+	heading "Reading"
+	for who in topic hp; do
+		create "$who" "scan_$who" | quiet >/dev/null
+		load insert "$who" "scan_$who" | quiet
+		quiet -c "VACUUM ANALYZE $(table "$who" "scan_$who")"
+	done
+	for round in $(seq "$ROUNDS"); do
+		for q in sum count; do
+			for who in topic hp; do
+				text="SELECT $([ $q = sum ] && echo "sum(length(value))" || echo "count(*)") FROM $(table "$who" "scan_$who");"
+				s=$(printf '%s\n' "$text" "$text" '\timing on' "$text" | timed)
+				record "scan $q" "$who" "$(rate "$COUNT" "$s")"
+			done
+		done
+	done
+	row "sequential scan, \`sum(length(value))\`" "records/s" "scan sum" topic hp ">=" 1.1
+	row "sequential scan, \`count(*)\`" "records/s" "scan count" topic hp ">=" 1.3
+	for who in topic hp; do
+		drop "$who" "scan_$who" | quiet
+	done
+}
+
+random_script() {
+	echo "\\set r random(0, $COUNT - 500)"
+	case $1 in
+		topic) echo "SELECT record_offset, \"timestamp\", value FROM topics.$2 WHERE partition = 0 AND record_offset >= :r AND record_offset < :r + 500;" ;;
+		hk) echo "SELECT id, ts, value FROM $2 WHERE id > :r AND id <= :r + 500;" ;;
+		topic_sum) echo "SELECT sum(length(value)) FROM topics.$2 WHERE partition = 0 AND record_offset >= :r AND record_offset < :r + 500;" ;;
+		hk_sum) echo "SELECT sum(length(value)) FROM $2 WHERE id > :r AND id <= :r + 500;" ;;
+	esac
+}
+
+part_random() {
+	local round who tps
+
+	heading "500 records at a random offset"
+	for who in topic hk; do
+		create "$who" "random_$who" | quiet >/dev/null
+		load insert "$who" "random_$who" | quiet
+		quiet -c "VACUUM ANALYZE $(table "$who" "random_$who")"
+		random_script "$who" "random_$who" >"$STAGE/bench/random_$who.sql"
+		random_script "${who}_sum" "random_$who" >"$STAGE/bench/random_${who}_sum.sql"
+	done
+	for round in $(seq "$ROUNDS"); do
+		for who in topic hk; do
+			tps=$(bench "$STAGE/bench/random_$who.sql" 1 "$SECONDS_EACH")
+			record "random rows" "$who" "$tps"
+		done
+		for who in topic hk; do
+			tps=$(bench "$STAGE/bench/random_${who}_sum.sql" 1 "$SECONDS_EACH")
+			record "random sum" "$who" "$tps"
+		done
+	done
+	row "500 records at a random offset, sent to the client" "queries/s" "random rows" topic hk ">=" 2
+	row "500 records at a random offset, \`sum(length(value))\`" "queries/s" "random sum" topic hk ">=" 2
+	for who in topic hk; do
+		drop "$who" "random_$who" | quiet
+	done
+}
+
+# --- size -------------------------------------------------------------------
+
+# all files of a table, its indexes included, or of a topic
+bytes_of() {
+	quiet -c "SELECT pg_total_relation_size('$1') + COALESCE((SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = '$1'::regclass), 0)"
+}
+
+part_size() {
+	local who records repeat=30 compression
+
+	heading "Bytes of file a record"
+	for who in topic hk hp; do
+		create "$who" b | quiet >/dev/null
+		load insert "$who" b | quiet
+		record "size" "$who" "$(rate "$(bytes_of "$(table "$who" b)")" "$COUNT")"
+		drop "$who" b | quiet
+	done
+	row "100-byte values, uncompressed" "bytes/record" size topic hk "<=" 0.7
+	row "" "" size topic hp
+
+	# Each earthquake many times, as an event of its own each time.
+	awk -v n=$repeat '
+		match($0, /"id":"[^"]*"}$/) {
+			start = substr($0, 1, RSTART + RLENGTH - 3)
+			for (i = 1; i <= n; i++)
+				print i "\t" start "-" i "\"}"
+		}' test/data/earthquakes.ndjson | sort -s -n -k 1,1 | cut -f 2 >"$STAGE/bench/feed.ndjson"
+	records=$(wc -l <"$STAGE/bench/feed.ndjson")
+	quiet <<-SQL
+		CREATE TABLE feed_json (id bigserial PRIMARY KEY, ts timestamptz DEFAULT now(), value json);
+		CREATE TABLE feed_jsonb (id bigserial PRIMARY KEY, ts timestamptz DEFAULT now(), value jsonb);
+		COPY feed_json (value) FROM '$STAGE/bench/feed.ndjson' (FORMAT csv, QUOTE e'\x01', DELIMITER e'\x02');
+		INSERT INTO feed_jsonb (value) SELECT value::jsonb FROM feed_json ORDER BY id;
+	SQL
+	for compression in none lz4 zstd; do
+		quiet <<-SQL >/dev/null
+			SELECT eventlog.create_topic('feed_$compression', config => '{"compression.type": "${compression/none/uncompressed}"}');
+			INSERT INTO topics.feed_$compression (key, value) SELECT value ->> 'id', value FROM feed_json ORDER BY id;
+		SQL
+		record feed "topic, $compression" "$(rate "$(bytes_of "topics.feed_$compression")" "$records")"
+		drop topic "feed_$compression" | quiet
+	done
+	for who in json jsonb; do
+		record feed "hk, $who" "$(rate "$(bytes_of "feed_$who")" "$records")"
+		quiet -c "DROP TABLE feed_$who"
+	done
+	row "earthquake feed, zstd" "bytes/record" feed "topic, zstd" "hk, json" "<=" 0.2
+	row "" "" feed "topic, zstd" "hk, jsonb" "<=" 0.2
+	row "earthquake feed, lz4" "bytes/record" feed "topic, lz4" "hk, json"
+	row "earthquake feed, uncompressed" "bytes/record" feed "topic, none" "hk, json"
+	note "hk with its index. The feed: test/data/earthquakes.ndjson, $repeat times with ids of their own, $records events of 712 bytes; the topic has keys as well, the heaps have not."
+}
+
+# --- Kafka ----------------------------------------------------------------------
+
+# Of a client's line, the rate.
+client() {
+	"$@" | sed -n 's/^records_per_s=\([0-9]*\) .*/\1/p'
+}
+
+# consume() by a loop in the server that only counts.
+consume_loop() {
+	cat <<-SQL
+		DO \$\$
+		DECLARE
+			n bigint;
+			total bigint := 0;
+		BEGIN
+			LOOP
+				SELECT count(*) INTO n FROM eventlog.consume('$1', null::topics.b, 500);
+				EXIT WHEN n = 0;
+				PERFORM eventlog.commit();
+				COMMIT;
+				total := total + n;
+			END LOOP;
+			ASSERT total = $COUNT, total;
+		END \$\$;
+	SQL
+}
+
+part_kafka() {
+	local round r s async pg="host=$PGHOST port=$PGPORT user=$PGUSER dbname=$PGDATABASE"
+
+	heading "Kafka"
+	EVENTLOG_CACHE=$STAGE/bench/cache
+	. test/kafka_broker.sh
+	trap 'kafka_stop; server_exit' EXIT
+	kafka_start "$STAGE/bench/kafka"
+	async="$pg options='-c synchronous_commit=off'"
+	for round in $(seq "$ROUNDS"); do
+		create topic b | quiet >/dev/null
+		quiet -c CHECKPOINT
+		kafka_topic "b$round" 1
+		sync
+		r=$(client "$STAGE/bench/pg_client" produce "$pg" b "$COUNT" 100 1000)
+		record "kafka produce" "topic" "$r"
+		r=$(client "$STAGE/bench/kafka_client" produce "$KAFKA_BROKERS" "b$round" 0 "$COUNT" 100)
+		record "kafka produce" "Kafka" "$r"
+
+		quiet -c "SELECT eventlog.create_group(g, 'b') FROM unnest('{loop,aloop,client,aclient}'::text[]) g" >/dev/null
+		s=$({ echo '\timing on'; consume_loop loop; } | timed)
+		record "kafka consume" "loop" "$(rate "$COUNT" "$s")"
+		s=$({ echo 'SET synchronous_commit = off;'; echo '\timing on'; consume_loop aloop; } | timed)
+		record "kafka consume" "loop, async" "$(rate "$COUNT" "$s")"
+		r=$(client "$STAGE/bench/kafka_client" consume "$KAFKA_BROKERS" "b$round" 0 "$COUNT")
+		record "kafka consume" "Kafka" "$r"
+		r=$(client "$STAGE/bench/pg_client" consume "$pg" client b "$COUNT" 500)
+		record "kafka consume" "client" "$r"
+		r=$(client "$STAGE/bench/pg_client" consume "$async" aclient b "$COUNT" 500)
+		record "kafka consume" "client, async" "$r"
+		drop topic b | quiet
+	done
+	row "durable \`produce_batch\` by a client (fsync a million records), librdkafka with acks=all" \
+		"records/s" "kafka produce" "topic" "Kafka" ">=" 2.5
+	row "\`consume()\` by 500, typed, a plpgsql loop that counts; librdkafka's consumer" \
+		"records/s" "kafka consume" "loop" "Kafka" ">=" 1
+	row "the same, \`synchronous_commit = off\`" \
+		"records/s" "kafka consume" "loop, async" "Kafka"
+	row "the same by a libpq client that fetches the rows" \
+		"records/s" "kafka consume" "client" "Kafka"
+	row "the same, \`synchronous_commit = off\`" \
+		"records/s" "kafka consume" "client, async" "Kafka"
+	note "Kafka $KAFKA_VERSION, one broker with its own defaults: it acknowledges what is in the page cache, and does not fsync. Its consumer does not commit positions; ours commits each batch of 500, with fsync unless said otherwise."
+	kafka_stop
+	trap server_exit EXIT
+}
+
+# --- PgQ and pgmq -------------------------------------------------------------------
+
+part_queue() {
+	local round s few=$((COUNT / 10)) json
+	local text="lpad(i::text, 20, '0') || repeat('x', 66)"
+
+	heading "Queues in PostgreSQL"
+	quiet -c "CREATE EXTENSION pgq" 2>/dev/null >/dev/null
+	[ ! -f "$STAGE/bench/pgmq.sql" ] || quiet -f "$STAGE/bench/pgmq.sql" >/dev/null 2>&1
+
+	for round in $(seq "$ROUNDS"); do
+		create topic b | quiet >/dev/null
+		quiet -c "SELECT pgq.create_queue('q')" >/dev/null
+		quiet -c CHECKPOINT
+		s=$({ echo '\timing on'; load batch topic b; } | timed)
+		record queue "produce_batch" "$(rate "$COUNT" "$s")"
+		s=$({ echo '\timing on'; load produce topic b; } | timed)
+		record queue "produce" "$(rate "$few" "$s")"
+		s=$({ echo '\timing on'; load loop topic b; } | timed)
+		record queue "produce loop" "$(rate "$few" "$s")"
+		s=$({ echo '\timing on'; echo "SELECT count(*) FROM (SELECT pgq.insert_event('q', 'event', value) FROM src LIMIT $few) s;"; } | timed)
+		record queue "PgQ" "$(rate "$few" "$s")"
+		s=$({ echo '\timing on'; load loop topic b | sed "s/eventlog.produce('b', null, v)/pgq.insert_event('q', 'event', v)/"; } | timed)
+		record queue "PgQ loop" "$(rate "$few" "$s")"
+		drop topic b | quiet
+		quiet -c "SELECT pgq.drop_queue('q', true)" >/dev/null
+	done
+	row "\`produce_batch\`, arrays of 1,000; \`pgq.insert_event()\` in one statement" "records/s" queue "produce_batch" "PgQ" ">=" 30
+	row "\`produce()\` and \`pgq.insert_event()\`, $few in one statement" "records/s" queue "produce" "PgQ"
+	row "\`produce()\` and \`pgq.insert_event()\`, $few in a plpgsql loop" "records/s" queue "produce loop" "PgQ loop"
+
+	if [ -f "$STAGE/bench/pgmq.sql" ]; then
+		for round in $(seq "$ROUNDS"); do
+			quiet >/dev/null 2>&1 <<-SQL
+				SELECT eventlog.create_topic('b', 1);
+				SELECT pgmq.create('b');
+				CHECKPOINT;
+			SQL
+			create topic t | quiet >/dev/null
+			s=$({ echo '\timing on'; load batch topic t; } | timed)
+			record pgmq "text" "$(rate "$COUNT" "$s")"
+			for json in "json PERFORM eventlog.produce_batch('b', null, a)" \
+					"pgmq PERFORM pgmq.send_batch('b', a)"; do
+				s=$(timed <<-SQL
+					\\timing on
+					DO \$\$
+					DECLARE
+						a jsonb[] := ARRAY(SELECT jsonb_build_object('event', $text) FROM generate_series(1, 1000) i);
+					BEGIN
+						FOR i IN 1..$((few / 1000)) LOOP
+							${json#* };
+						END LOOP;
+					END \$\$;
+				SQL
+				)
+				record pgmq "${json%% *}" "$(rate "$few" "$s")"
+			done
+			drop topic b | quiet
+			drop topic t | quiet
+			quiet -c "SELECT pgmq.drop_queue('b')" >/dev/null
+		done
+		row "\`produce_batch\` of text, \`pgmq.send_batch()\` of jsonb, arrays of 1,000" "records/s" pgmq text pgmq ">=" 15
+		row "\`produce_batch\` and \`pgmq.send_batch()\` of the same jsonb arrays" "records/s" pgmq json pgmq
+	else
+		note "pgmq was not measured: PGMQ_SQL was not set to its install script."
+	fi
+	quiet -c "DROP EXTENSION pgq CASCADE" 2>/dev/null
+}
+
+# --- a row and its event ---------------------------------------------------------------
+
+part_outbox() {
+	local round who clients tps
+
+	heading "A row and its event in one commit"
+	cat >"$STAGE/bench/outbox_topic.sql" <<-SQL
+		\\set a random(1, 100000)
+		BEGIN;
+		INSERT INTO orders (customer, amount) VALUES (:a, :a);
+		SELECT eventlog.produce('b', :a::text, :v);
+		COMMIT;
+	SQL
+	cat >"$STAGE/bench/outbox_outbox.sql" <<-SQL
+		\\set a random(1, 100000)
+		BEGIN;
+		INSERT INTO orders (customer, amount) VALUES (:a, :a);
+		INSERT INTO outbox (topic, key, payload) VALUES ('b', :a::text, :v);
+		COMMIT;
+	SQL
+	for clients in 1 8 32; do
+		for round in $(seq "$ROUNDS"); do
+			for who in topic outbox; do
+				quiet <<-SQL >/dev/null
+					CREATE TABLE orders (id bigserial PRIMARY KEY, customer int, amount int);
+					CREATE TABLE outbox (id bigserial PRIMARY KEY, topic text, key text, payload text, created_at timestamptz DEFAULT now());
+					$(create topic b)
+					CHECKPOINT;
+				SQL
+				tps=$(bench "$STAGE/bench/outbox_$who.sql" "$clients" "$SECONDS_EACH")
+				record "outbox $clients" "$who" "$tps"
+				quiet -c "DROP TABLE orders, outbox, topics.b"
+			done
+		done
+		row "row and \`produce()\`; row and outbox INSERT: $clients client$([ "$clients" = 1 ] || echo s)" "commits/s" "outbox $clients" topic outbox ">=" 1.0
+	done
+	note "The outbox's rows would still have to be read, sent and deleted; that is not counted."
+}
+
+# --- bounded and flat ------------------------------------------------------------------
+
+# Greatest anonymous memory of a backend while it runs a script, in MB, above
+# what it has when it has produced one record.
+peak_memory() {
+	local fifo=$STAGE/bench/fifo pid backend rss low=0 high=0
+
+	mkfifo "$fifo"
+	quiet <"$fifo" >"$STAGE/bench/peak.out" &
+	pid=$!
+	exec 9>"$fifo"
+	printf '%s\n' "SELECT eventlog.produce('b', null, 'x');" \
+		"SELECT pg_sleep(0.2), pg_backend_pid();" >&9
+	backend=
+	while [ -z "$backend" ]; do
+		sleep 0.05
+		backend=$(sed -n 's/^|\([0-9]*\)$/\1/p' "$STAGE/bench/peak.out")
+	done
+	low=$(awk '/^RssAnon/ { print $2 }' "/proc/$backend/status")
+	cat >&9
+	exec 9>&-
+	while rss=$(awk '/^RssAnon/ { print $2 }' "/proc/$backend/status" 2>/dev/null) && [ -n "$rss" ]; do
+		[ "$rss" -le "$high" ] || high=$rss
+		sleep 0.02
+	done
+	wait "$pid"
+	rm "$fifo"
+	awk -v kb=$((high - low)) 'BEGIN { printf "%.1f\n", kb / 1024 }'
+}
+
+part_memory() {
+	local round mb many=$((5 * COUNT)) limit
+
+	heading "Memory of a session that produces $many records in one transaction"
+	limit=$(quiet -c "SELECT setting::int / 1024 + 8 FROM pg_settings WHERE name = 'eventlog.producer_buffer'")
+	for round in 1; do
+		create topic b | quiet >/dev/null
+		mb=$(peak_memory <<<"INSERT INTO topics.b (value) SELECT value FROM src, generate_series(1, 5);")
+		record memory insert "$mb"
+		mb=$(peak_memory <<-SQL
+			DO \$\$
+			DECLARE
+				v text := '$value';
+			BEGIN
+				FOR i IN 1..$many LOOP
+					PERFORM eventlog.produce('b', null, v);
+				END LOOP;
+			END \$\$;
+		SQL
+		)
+		record memory loop "$mb"
+		record memory "buffer + 8" "$limit"
+		drop topic b | quiet
+	done
+	row "INSERT … SELECT, peak above an idle session" MB memory insert "buffer + 8" "<=" 1
+	row "\`produce()\` in a plpgsql loop, peak above an idle session" MB memory loop "buffer + 8" "<=" 1
+	note "RssAnon of the backend, so without shared buffers. The peer is eventlog.producer_buffer and 8 MB."
+}
+
+# One database with one topic, another with a thousand.
+part_topics() {
+	local round who n=1000 some=20 tps s i
+
+	heading "One topic or a thousand"
+	random_script topic b >"$STAGE/bench/random_topic.sql"
+	for who in one thousand; do
+		quiet -c "CREATE DATABASE $who"
+		{
+			echo "CREATE EXTENSION pg_eventlog;"
+			create topic b
+			echo "INSERT INTO topics.b (value) SELECT lpad(i::text, 20, '0') || repeat('x', 80) FROM generate_series(1, $COUNT) i;"
+			[ "$who" = one ] || for i in $(seq 2 $n); do create topic "t$i"; done
+		} | quiet -d "$who" >/dev/null
+	done
+	for round in $(seq "$ROUNDS"); do
+		for who in one thousand; do
+			s=$({
+				create topic warm
+				echo '\timing on'
+				for i in $(seq $some); do create topic "new$i"; done
+				echo '\timing off'
+				for i in $(seq $some); do drop topic "new$i"; done
+				drop topic warm
+			} | timed -d "$who")
+			record "create" "$who" "$(rate $some "$s")"
+		done
+		for who in one thousand; do
+			tps=$(bench "$STAGE/bench/random_topic.sql" 1 "$SECONDS_EACH" "$who")
+			record "random topics" "$who" "$tps"
+		done
+	done
+	row "\`create_topic\`" "topics/s" create thousand one
+	row "500 records at a random offset" "queries/s" "random topics" thousand one
+	note "\"ours\" is a database with $n topics, \"peer\" one with a single topic."
+	for who in one thousand; do
+		quiet -c "DROP DATABASE $who"
+	done
+}

@@ -1,0 +1,103 @@
+#!/bin/bash
+# Measure pg_eventlog against heap tables, Kafka, PgQ, pgmq and an outbox, on a
+# throw-away server, in turn with each peer: "make bench", or
+#
+#	test/bench/run.sh [PART ...]
+#
+# Parts, all unless some are named:
+#	insert		INSERT ... SELECT, COPY, produce_batch() and produce(), and WAL
+#	commit		one event per commit at 1, 8 and 32 clients
+#	concurrent	two producers on one partition
+#	scan		sequential scans
+#	random		500 records at a random offset
+#	size		bytes of file a record
+#	kafka		a real Kafka broker: librdkafka produces and consumes
+#	queue		PgQ and pgmq
+#	outbox		a row and its event in one commit
+#	memory		memory of a session that produces a lot
+#	topics		one topic or a thousand
+#
+# Settings, from the environment:
+#	COUNT		records of a bulk measurement: 1000000
+#	ROUNDS		how often each is measured: 5, of which the median counts
+#	SECONDS_EACH	how long pgbench runs: 5
+#	OUT			file for the report: docs/benchmarks.md if all parts are run,
+#				else none
+#	PGMQ_SQL	pgmq's install script, if pgmq is to be measured
+#
+# Packages that are missing are named and installed with apt-get.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. test/server.sh
+
+all="insert commit concurrent scan random size kafka queue outbox memory topics"
+parts=${*:-$all}
+for part in $parts; do
+	case " $all " in
+		*" $part "*) ;;
+		*) die "There is no part \"$part\"; parts are: $all" ;;
+	esac
+done
+has() { case " $parts " in *" $1 "*) return 0 ;; esac; return 1; }
+
+report=${OUT:-}
+[ -n "$report" ] || [ "$parts" != "$all" ] || report=docs/benchmarks.md
+
+test/prepare.sh build
+. test/kafka_broker.sh
+
+# What only the benchmarks need: "package file-that-it-brings"
+missing=()
+need() {
+	[ -e "$2" ] || missing+=("$1")
+}
+version=$("$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
+if has kafka; then
+	need libpq-dev "$("$PG_CONFIG" --includedir)/libpq-fe.h"
+	need librdkafka-dev /usr/include/librdkafka/rdkafka.h
+fi
+if has queue; then
+	need "postgresql-$version-pgq3" "$("$PG_CONFIG" --sharedir)/extension/pgq.control"
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+	say "These packages are missing and will be installed with apt-get: ${missing[*]}"
+	sudo=()
+	[ "$(id -u)" = 0 ] || sudo=(sudo -n)
+	"${sudo[@]}" apt-get update -qq
+	"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+		--no-install-recommends "${missing[@]}"
+fi
+! has kafka || kafka_fetch
+
+say "Building ..."
+stage_make
+
+mkdir "$STAGE/bench"
+if has kafka; then
+	"${CC:-cc}" -O2 -Wall test/bench/kafka_client.c -o "$STAGE/bench/kafka_client" -lrdkafka
+	"${CC:-cc}" -O2 -Wall test/bench/pg_client.c -o "$STAGE/bench/pg_client" \
+		-I"$("$PG_CONFIG" --includedir)" -L"$("$PG_CONFIG" --libdir)" -lpq
+	mkdir "$STAGE/bench/cache"
+	cp -r "$KAFKA_CACHE" "$STAGE/bench/cache"
+fi
+if has queue && [ -n "${PGMQ_SQL:-}" ]; then
+	cp "$PGMQ_SQL" "$STAGE/bench/pgmq.sql"
+fi
+
+# stage_run starts with an empty environment, so settings go by file.
+{
+	printf 'parts=%q\n' "$parts"
+	printf 'COUNT=%q\nROUNDS=%q\nSECONDS_EACH=%q\nKAFKA_VERSION=%q\n' \
+		"${COUNT:-1000000}" "${ROUNDS:-5}" "${SECONDS_EACH:-5}" "$KAFKA_VERSION"
+	printf 'REVISION=%q\n' "$(git describe --always --dirty 2>/dev/null || true)"
+	printf 'COMMAND=%q\n' "${BENCH_COMMAND:-test/bench/run.sh${*:+ $*}}"
+} >"$STAGE/bench/settings"
+[ "$(id -u)" != 0 ] || chown -R postgres: "$STAGE/bench"
+
+status=0
+stage_run bench/steps.sh || status=$?
+if [ -n "$report" ] && [ -s "$STAGE/bench/report.md" ]; then
+	cp "$STAGE/bench/report.md" "$report"
+	say "Written: $report"
+fi
+exit "$status"
