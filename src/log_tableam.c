@@ -698,10 +698,6 @@ const TableAmRoutine eventlog_am_routine = {
 Datum
 eventlog_am_handler(PG_FUNCTION_ARGS)
 {
-	if (!eventlog_is_preloaded())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("pg_eventlog must be loaded at server start"),
-				 errhint("Add pg_eventlog to shared_preload_libraries and restart the server.")));
+	eventlog_require_preloaded();
 	PG_RETURN_POINTER(&eventlog_am_routine);
 }

@@ -26,16 +26,20 @@ void		_PG_init(void);
 
 static bool preloaded = false;
 
-bool
-eventlog_is_preloaded(void)
+void
+eventlog_require_preloaded(void)
 {
-	return preloaded;
+	if (!preloaded)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pg_eventlog must be loaded at server start"),
+				 errhint("Add pg_eventlog to shared_preload_libraries and restart the server.")));
 }
 
 /*
  * Without shared_preload_libraries the library does nothing, rather than
  * raise: pg_upgrade LOADs it to see whether it is there.  The access method's
- * handler then says what to do.
+ * handler and the lookup of topics then say what to do.
  */
 void
 _PG_init(void)

@@ -8,7 +8,10 @@
 #ifndef PG_EVENTLOG_H
 #define PG_EVENTLOG_H
 
-/* Was the library loaded by shared_preload_libraries? */
-extern bool eventlog_is_preloaded(void);
+/*
+ * Raises unless the library was loaded by shared_preload_libraries: called
+ * where anything begins that needs hooks, callbacks or caches.
+ */
+extern void eventlog_require_preloaded(void);
 
 #endif							/* PG_EVENTLOG_H */

@@ -41,6 +41,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/primnodes.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -50,6 +51,7 @@
 #include "utils/rls.h"
 #include "utils/syscache.h"
 
+#include "pg_eventlog.h"
 #include "topic_config.h"
 #include "topic_ddl.h"
 
@@ -372,6 +374,7 @@ find_entry(Oid relid)
 	EventlogTopic *topic;
 	bool		found;
 
+	eventlog_require_preloaded();
 	topic = hash_search(topics, &relid, HASH_FIND, NULL);
 	if (likely(topic != NULL && topic->valid))
 		return topic;
@@ -409,6 +412,7 @@ eventlog_topic_by_name(const char *name, bool missing_ok)
 			   last_found->is_topic && strcmp(last_found->name, name) == 0))
 		return last_found;
 
+	eventlog_require_preloaded();
 	if (strlen(name) <= EVENTLOG_TOPIC_NAME_MAX)
 	{
 		entry = hash_search(names, name, HASH_FIND, NULL);
@@ -445,6 +449,7 @@ eventlog_topic_by_leaf(Oid leaf, int32 *partition)
 	LeafEntry  *entry;
 	EventlogTopic *topic;
 
+	eventlog_require_preloaded();
 	entry = hash_search(leaves, &leaf, HASH_FIND, NULL);
 	if (unlikely(entry == NULL || !entry->valid || !entry->topic->valid))
 	{
@@ -479,7 +484,21 @@ eventlog_am_oid(void)
 void
 eventlog_topic_check_acl(const EventlogTopic *topic, AclMode mode)
 {
+	/* The last check that passed; good for the rest of its transaction. */
+	static struct
+	{
+		const EventlogTopic *topic;
+		AclMode		mode;
+		Oid			user;
+		LocalTransactionId lxid;
+		uint64		invalidations;
+	}			passed;
+	LocalTransactionId lxid = EventlogMyLxid();
 	AclResult	result;
+
+	if (likely(passed.topic == topic && passed.mode == mode && passed.user == GetUserId() &&
+			   passed.lxid == lxid && passed.invalidations == invalidations))
+		return;
 
 	result = pg_class_aclcheck(topic->relid, GetUserId(), mode);
 	if (result != ACLCHECK_OK)
@@ -490,6 +509,12 @@ eventlog_topic_check_acl(const EventlogTopic *topic, AclMode mode)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("topic \"%s\" has row-level security that applies to you", topic->name),
 				 errhint("Policies work with SELECT and INSERT on the topic's table. To use functions on the topic, disable row-level security for it.")));
+
+	passed.topic = topic;
+	passed.mode = mode;
+	passed.user = GetUserId();
+	passed.lxid = lxid;
+	passed.invalidations = invalidations;
 }
 
 void

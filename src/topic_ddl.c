@@ -55,6 +55,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "pg_eventlog.h"
 #include "produce.h"
 #include "topic_config.h"
 #include "topic_ddl.h"
@@ -400,6 +401,7 @@ eventlog_create_topic(PG_FUNCTION_ARGS)
 	ObjectAddress table;
 	ObjectAddress am;
 
+	eventlog_require_preloaded();
 	check_not_null(fcinfo, 0, "topic");
 	check_not_null(fcinfo, 1, "partitions");
 	check_not_null(fcinfo, 2, "key_type");
