@@ -55,6 +55,13 @@ typedef RelFileNode EventlogFileId;
 extern void eventlog_extend_fork(SMgrRelation smgr, BlockNumber from, BlockNumber nblocks);
 #endif
 
+/* 17: a backend's virtual transaction id moved (ab355e3a88d). */
+#if PG_VERSION_NUM >= 170000
+#define EventlogMyLxid()	(MyProc->vxid.lxid)
+#else
+#define EventlogMyLxid()	(MyProc->lxid)
+#endif
+
 /* 16: RegisterCustomRmgr takes a const table (8c8e3ed8a9c). */
 #if PG_VERSION_NUM >= 160000
 #define EVENTLOG_RMGR_CONST const

@@ -35,6 +35,7 @@
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
 #include "optimizer/restrictinfo.h"
+#include "parser/parsetree.h"
 #include "pgstat.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -67,6 +68,7 @@ typedef struct EventlogScanState
 
 	/* no conditions to check, and no output but these columns */
 	bool		columns_only;
+	int32		counted;		/* rows of a batch still to be returned unread */
 	int			ncolumns;
 	AttrNumber	columns[EVENTLOG_NATTS];
 	EventlogPayloadType key_type;
@@ -350,6 +352,29 @@ plan_set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEnt
 		add_eventlog_path(root, rel, conds, strategies, fraction, descending, true);
 }
 
+/*
+ * Is this "partition = n" with the number of the leaf that is scanned?
+ */
+static bool
+is_own_partition(PlannerInfo *root, RelOptInfo *rel, Expr *clause)
+{
+	OpExpr	   *op = (OpExpr *) clause;
+	Var		   *var;
+	Const	   *value;
+	int32		partition;
+
+	if (!IsA(op, OpExpr) || op->opno != Int4EqualOperator)
+		return false;
+	var = (Var *) linitial(op->args);
+	value = (Const *) lsecond(op->args);
+	if (!IsA(var, Var) || var->varno != rel->relid || var->varlevelsup != 0 ||
+		var->varattno != EVENTLOG_ATT_PARTITION + 1 ||
+		!IsA(value, Const) || value->constisnull)
+		return false;
+	return eventlog_topic_by_leaf(planner_rt_fetch(rel->relid, root)->relid, &partition) != NULL &&
+		partition == DatumGetInt32(value->constvalue);
+}
+
 static Plan *
 plan_custom_path(PlannerInfo *root, RelOptInfo *rel, CustomPath *path,
 				 List *tlist, List *clauses, List *custom_plans)
@@ -370,6 +395,8 @@ plan_custom_path(PlannerInfo *root, RelOptInfo *rel, CustomPath *path,
 		op = match_condition(rel, rinfo->clause, &strategy);
 		if (op && is_offset_condition(op))
 			continue;			/* exact: need not be checked again */
+		if (is_own_partition(root, rel, rinfo->clause))
+			continue;			/* true of every record here */
 		quals = lappend(quals, rinfo->clause);
 	}
 
@@ -601,6 +628,57 @@ datum_in_batch(EventlogPayloadType type, const char *bytes, int32 len)
 }
 
 /*
+ * One row more, of which nothing but its being there is asked (count(*)).
+ * Batches that lie within the bounds are counted by their headers.
+ */
+static bool
+count_one(EventlogScanState *state)
+{
+	EventlogRecord rec;
+	EventlogScanDesc *scan;
+	EventlogCursor *cur;
+
+	if (likely(state->counted > 0))
+	{
+		state->counted--;
+		return true;
+	}
+	if (state->scan == NULL)
+		start_scan(state);
+	scan = (EventlogScanDesc *) state->scan;
+	cur = scan->cur;
+	while (!state->done && !state->backward && !cur->on_batch && cur->min_time == PG_INT64_MIN &&
+		   cur->max_time == PG_INT64_MAX)
+	{
+		int64		first,
+					last;
+
+		if (!eventlog_cursor_next_seen(cur))
+		{
+			state->done = true;
+			return false;
+		}
+		scan->started = true;
+		first = cur->header.base_offset;
+		last = first + cur->header.last_offset_delta;
+		if (first < Max(state->lo, cur->meta.log_start_offset) || last > state->hi ||
+			cur->header.count == 0)
+		{
+			eventlog_cursor_read(cur);	/* record by record */
+			break;
+		}
+		state->counted = cur->header.count - 1;
+		cur->on_batch = false;
+		return true;
+	}
+	if (!step(state, &rec))
+		return false;
+	if (cur->on_batch && cur->reader.remaining == 0)
+		cur->on_batch = false;	/* the next one may be counted again */
+	return true;
+}
+
+/*
  * Return columns straight from the record, where the plan asks for nothing
  * but columns and there is nothing to check.
  */
@@ -612,11 +690,17 @@ exec_columns(EventlogScanState *state)
 	EventlogRecord rec;
 	const char *problem;
 
+	if (state->ncolumns == 0)
+	{
+		if (!count_one(state))
+			return ExecClearTuple(slot);
+		if (TTS_EMPTY(slot))
+			ExecStoreVirtualTuple(slot);
+		return slot;
+	}
 	ExecClearTuple(slot);
 	if (!step(state, &rec))
 		return slot;
-	if (state->ncolumns == 0)
-		return ExecStoreVirtualTuple(slot);
 
 	problem = eventlog_batch_fields(&rec);
 	if (unlikely(problem != NULL))
@@ -678,6 +762,7 @@ exec_scan(CustomScanState *node)
 static void
 close_scan(EventlogScanState *state)
 {
+	state->counted = 0;
 	if (state->scan)
 	{
 		state->pages_read += ((EventlogScanDesc *) state->scan)->cur->pages_read;

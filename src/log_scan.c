@@ -457,6 +457,15 @@ eventlog_cursor_next_head(EventlogCursor *cur)
 bool
 eventlog_cursor_next(EventlogCursor *cur)
 {
+	if (!eventlog_cursor_next_seen(cur))
+		return false;
+	read_body(cur);
+	return true;
+}
+
+bool
+eventlog_cursor_next_seen(EventlogCursor *cur)
+{
 	while (eventlog_cursor_next_head(cur))
 	{
 		WriterState state;
@@ -484,12 +493,15 @@ eventlog_cursor_next(EventlogCursor *cur)
 		if (state == WRITER_SEEN &&
 			cur->header.base_offset + cur->header.last_offset_delta >= cur->meta.log_start_offset &&
 			cur->header.max_timestamp >= cur->min_time)
-		{
-			read_body(cur);
 			return true;
-		}
 	}
 	return false;
+}
+
+void
+eventlog_cursor_read(EventlogCursor *cur)
+{
+	read_body(cur);
 }
 
 /*
@@ -588,14 +600,33 @@ search_pages(EventlogCursor *cur, bool by_time, int64 target)
 {
 	BlockNumber lo = cur->segment.first_block;
 	BlockNumber hi = last_page(cur);
+	int64		lo_offset,
+				hi_offset;
 
 	if (hi == InvalidBlockNumber)
 		return;
-	while (lo < hi)
+
+	/*
+	 * Offsets spread evenly over most logs, so guess where the target lies
+	 * between the known ends; when guesses have not settled it, halve.
+	 */
+	lo_offset = cur->segment.base_offset;
+	hi_offset = cur->pos.segment == cur->meta.active_segment ? cur->meta.next_offset : -1;
+	for (int round = 0; lo < hi; round++)
 	{
 		BlockNumber mid = lo + (hi - lo + 1) / 2;
 		EventlogPageSpecial special;
 		bool		before;
+
+		if (!by_time && round < 6 && hi_offset > lo_offset && target > lo_offset)
+		{
+			double		part = (double) (target - lo_offset) / (double) (hi_offset - lo_offset);
+			BlockNumber guess = lo + (BlockNumber) (part * (hi - lo));
+
+			/* lean over the target's sides by turns, to close in from both */
+			guess += (round & 1) ? 2 : 0;
+			mid = Max(lo + 1, Min(guess, hi));
+		}
 
 		(void) eventlog_storage_read_page(cur->rel, mid, cur->strategy, EVENTLOG_PAYLOAD_END,
 										  NULL, &special);
@@ -608,9 +639,15 @@ search_pages(EventlogCursor *cur, bool by_time, int64 target)
 			(special.first_start == 0 || special.first_start >= cur->segment.end_byte))
 			before = false;		/* nothing starts there yet */
 		if (before)
+		{
 			lo = mid;
+			lo_offset = special.first_offset;
+		}
 		else
+		{
 			hi = mid - 1;
+			hi_offset = Max(special.first_offset, target);
+		}
 	}
 	load_page(cur, lo);
 	cur->pos.block = lo;

@@ -109,6 +109,14 @@ extern bool eventlog_cursor_seek_physical(EventlogCursor *cur, BlockNumber block
 extern bool eventlog_cursor_next(EventlogCursor *cur);
 extern bool eventlog_cursor_prev(EventlogCursor *cur);
 
+/*
+ * eventlog_cursor_next() in two steps, for who may not need the records: move
+ * to the next batch that the snapshot sees, "header" and "entry" of which are
+ * then known; and read its records.
+ */
+extern bool eventlog_cursor_next_seen(EventlogCursor *cur);
+extern void eventlog_cursor_read(EventlogCursor *cur);
+
 /* Move to the next batch whatever its writer; the body is not read. */
 extern bool eventlog_cursor_next_head(EventlogCursor *cur);
 

@@ -38,6 +38,7 @@
 #include "storage/smgr.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "guc.h"
 #include "log_page.h"
 #include "log_storage.h"
@@ -72,13 +73,6 @@ get_meta(Relation rel, Buffer metabuf)
 	return EventlogPageGetMeta(page);
 }
 
-static int64
-now_ms(void)
-{
-	return GetCurrentTimestamp() / 1000 +
-		((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)) * SECS_PER_DAY * 1000;
-}
-
 /* ---- creation ---- */
 
 void
@@ -88,7 +82,7 @@ eventlog_storage_create(EventlogFileId file, char persistence, int64 next_offset
 	PGAlignedBlock zero;
 	Buffer		metabuf;
 	uint32		incarnation = pg_prng_uint32(&pg_global_prng_state);
-	int64		now = now_ms();
+	int64		now = eventlog_now_ms();
 
 	/*
 	 * Go through shared buffers, not past them: then nothing has to be synced
@@ -114,7 +108,7 @@ eventlog_storage_reset(Relation rel)
 {
 	Buffer		metabuf = ReadBuffer(rel, EVENTLOG_METAPAGE_BLKNO);
 	EventlogMetaHead old;
-	int64		now = now_ms();
+	int64		now = eventlog_now_ms();
 
 	LockBuffer(metabuf, BUFFER_LOCK_EXCLUSIVE);
 	old = get_meta(rel, metabuf)->head;
@@ -291,7 +285,7 @@ switch_segment(Relation rel, Buffer metabuf, BlockNumber blocks)
 
 	xlrec.active.base_offset = head->next_offset;
 	xlrec.active.max_timestamp = EVENTLOG_NO_TIMESTAMP;
-	xlrec.active.begun_at = now_ms();
+	xlrec.active.begun_at = eventlog_now_ms();
 	xlrec.active.generation = head->next_generation;
 	xlrec.active.state = EVENTLOG_SEGMENT_ACTIVE;
 	xlrec.active.first_block = xlrec.alloc_block;

@@ -147,7 +147,9 @@ void
 eventlog_payload_from_any(EventlogPayloadType type, Datum value, Oid value_type,
 						  const char *what, const char **bytes, int32 *len)
 {
-	Oid			base_type = getBaseType(value_type);
+	/* most types are their own base type, which is known without a look-up */
+	Oid			base_type = value_type == TEXTOID || value_type == BYTEAOID ? value_type :
+		getBaseType(value_type);
 	bool		is_json = (type == EVENTLOG_PAYLOAD_JSON || type == EVENTLOG_PAYLOAD_JSONB);
 	Oid			out;
 	bool		isvarlena;

@@ -36,6 +36,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "guc.h"
 #include "log_storage.h"
 #include "payload.h"
@@ -504,7 +505,7 @@ flush_buffer(LeafBuffer *buffer, bool final)
 		EventlogAppend app;
 		char	   *data;
 		size_t		len;
-		int64		now = config.log_append_time ? eventlog_timestamp_to_ms(GetCurrentTimestamp()) : 0;
+		int64		now = config.log_append_time ? eventlog_now_ms() : 0;
 		int64		base;
 		int32		count = batch->builder.count;
 		int32		last_delta = batch->builder.last_offset_delta;

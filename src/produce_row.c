@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "log_slot.h"
 #include "log_storage.h"
 #include "payload.h"
@@ -34,8 +35,7 @@ int64
 eventlog_produce_timestamp(const EventlogTopic *topic, bool given, TimestampTz event_time)
 {
 	const EventlogTopicConfig *config = &topic->config;
-	TimestampTz now = GetCurrentTimestamp();
-	int64		now_ms = eventlog_timestamp_to_ms(now);
+	int64		now_ms = eventlog_now_ms();
 	int64		ms;
 
 	if (!given || config->log_append_time)

@@ -41,6 +41,28 @@ static MemoryContext call_context = NULL;
 
 /* ---- what all calls begin with ---- */
 
+/* What a call site's arguments are, found out once. */
+typedef struct CallSite
+{
+	Oid			key_type;
+	Oid			value_type;
+} CallSite;
+
+static CallSite *
+get_call_site(FunctionCallInfo fcinfo)
+{
+	CallSite   *site = fcinfo->flinfo->fn_extra;
+
+	if (unlikely(site == NULL))
+	{
+		site = MemoryContextAlloc(fcinfo->flinfo->fn_mcxt, sizeof(CallSite));
+		site->key_type = get_fn_expr_argtype(fcinfo->flinfo, 1);
+		site->value_type = get_fn_expr_argtype(fcinfo->flinfo, 2);
+		fcinfo->flinfo->fn_extra = site;
+	}
+	return site;
+}
+
 /*
  * The topic that argument 0 names, with the right to produce to it.
  */
@@ -207,6 +229,7 @@ eventlog_produce(PG_FUNCTION_ARGS)
 {
 	EventlogTopic *topic = get_topic(fcinfo, "produce()");
 	int32		partition = get_partition(fcinfo, 4, topic);
+	CallSite   *site = get_call_site(fcinfo);
 	EventlogRecord rec;
 	MemoryContext old = MemoryContextSwitchTo(call_context);
 
@@ -214,11 +237,11 @@ eventlog_produce(PG_FUNCTION_ARGS)
 	rec.key_len = rec.value_len = -1;
 	if (!PG_ARGISNULL(1))
 		eventlog_payload_from_any(topic->key_type, PG_GETARG_DATUM(1),
-								  get_fn_expr_argtype(fcinfo->flinfo, 1), "key",
+								  site->key_type, "key",
 								  &rec.key, &rec.key_len);
 	if (!PG_ARGISNULL(2))
 		eventlog_payload_from_any(topic->value_type, PG_GETARG_DATUM(2),
-								  get_fn_expr_argtype(fcinfo->flinfo, 2), "value",
+								  site->value_type, "value",
 								  &rec.value, &rec.value_len);
 	get_headers(fcinfo, 3, &rec);
 	rec.timestamp = eventlog_produce_timestamp(topic, !PG_ARGISNULL(5),

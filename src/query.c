@@ -131,6 +131,15 @@ query_executor_start(QueryDesc *desc, int eflags)
 }
 
 static void
+run(QueryDesc *desc, ScanDirection direction, uint64 count, bool execute_once)
+{
+	if (prev_executor_run)
+		prev_executor_run(desc, direction, count, execute_once);
+	else
+		standard_ExecutorRun(desc, direction, count, execute_once);
+}
+
+static void
 query_executor_run(QueryDesc *desc, ScanDirection direction, uint64 count,
 					 bool execute_once)
 {
@@ -138,12 +147,15 @@ query_executor_run(QueryDesc *desc, ScanDirection direction, uint64 count,
 
 	eventlog_produce_at_once = desc->plannedstmt->hasReturning ||
 		desc->plannedstmt->hasModifyingCTE;
+	if (eventlog_produce_at_once == saved)
+	{
+		/* nothing to restore, whatever happens */
+		run(desc, direction, count, execute_once);
+		return;
+	}
 	PG_TRY();
 	{
-		if (prev_executor_run)
-			prev_executor_run(desc, direction, count, execute_once);
-		else
-			standard_ExecutorRun(desc, direction, count, execute_once);
+		run(desc, direction, count, execute_once);
 	}
 	PG_FINALLY();
 	{
