@@ -33,6 +33,7 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/catalog.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
@@ -357,6 +358,11 @@ creation_schema(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("topics cannot be temporary"),
+				 errhint("Choose another schema.")));
+	if (IsCatalogNamespace(schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("topics cannot be created in schema \"%s\"", name),
 				 errhint("Choose another schema.")));
 	return schema;
 }

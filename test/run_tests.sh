@@ -87,13 +87,16 @@ fi
 tap=$(names test/t/*.pl)
 if [ -n "$tap" ]; then
 	say "# TAP tests"
-	export PG_REGRESS TESTDIR PERL5LIB
+	export PG_REGRESS TESTDIR TESTDATADIR TESTLOGDIR PERL5LIB
 	# Test::Cluster picks its own.
 	unset PGHOST PGPORT PGUSER PGDATABASE
 	PG_REGRESS="$(dirname "$PGXS")/../test/regress/pg_regress"
 	PERL5LIB="$(dirname "$PGXS")/../test/perl:$STAGE/src/test/t"
 	for t in $tap; do
+		# Test::Utils looks at TESTDIR up to 15, at the others from 16 on
 		TESTDIR=$STAGE/src/tap/$t
+		TESTDATADIR=$TESTDIR/tmp_check
+		TESTLOGDIR=$TESTDIR/tmp_check/log
 		mkdir -p "$TESTDIR"
 		run_program "$t" perl "test/t/$t.pl"
 		[ -n "${KEEP:-}" ] || rm -rf "$TESTDIR/tmp_check"
