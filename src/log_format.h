@@ -235,6 +235,18 @@ typedef struct xl_eventlog_append
 #define EVENTLOG_APPEND_LAST	0x02	/* the entry ends in this record */
 #define EVENTLOG_APPEND_INIT	0x04	/* xl_eventlog_append_init follows */
 #define EVENTLOG_APPEND_SUMMARY 0x08	/* xl_eventlog_append_summary follows */
+#define EVENTLOG_APPEND_SINGLE	0x10	/* one record: see below */
+
+/*
+ * An entry of one record, in one record on one page, is logged without the
+ * parts of its batch header that follow from that: lastOffsetDelta (0),
+ * maxTimestamp (baseTimestamp), producer id, epoch and sequence (-1), count
+ * (1).  Bytes of the batch that are left out, as [from, to).
+ */
+#define EVENTLOG_SINGLE_GAP1_FROM	23
+#define EVENTLOG_SINGLE_GAP1_TO		27
+#define EVENTLOG_SINGLE_GAP2_FROM	35
+#define EVENTLOG_SINGLE_GAP2_TO		EVENTLOG_BATCH_HEADER_SIZE
 
 typedef struct xl_eventlog_append_init
 {

@@ -123,6 +123,48 @@ eventlog_page_begin(Page page, const xl_eventlog_append_init *init, bool continu
 }
 
 /*
+ * Can an entry with this batch be logged as EVENTLOG_APPEND_SINGLE?
+ */
+bool
+eventlog_entry_is_single(const EventlogBatchHeader *header)
+{
+	return header->count == 1 && header->last_offset_delta == 0 &&
+		header->max_timestamp == header->base_timestamp &&
+		header->producer_id == -1 && header->producer_epoch == -1 &&
+		header->base_sequence == -1;
+}
+
+/*
+ * Put back what EVENTLOG_APPEND_SINGLE left out of an entry.  Returns the
+ * length of the whole entry.
+ */
+int
+eventlog_entry_expand_single(char *dst, const char *logged, int len)
+{
+	static const char one[4] = {0, 0, 0, 1};
+	const int	head1 = sizeof(EventlogEntry) + EVENTLOG_SINGLE_GAP1_FROM;
+	const int	gap1 = EVENTLOG_SINGLE_GAP1_TO - EVENTLOG_SINGLE_GAP1_FROM;
+	const int	base_timestamp = EVENTLOG_SINGLE_GAP2_FROM - EVENTLOG_SINGLE_GAP1_TO;
+	char	   *p = dst;
+
+	memcpy(p, logged, head1);
+	p += head1;
+	memset(p, 0, gap1);			/* last offset delta */
+	p += gap1;
+	memcpy(p, logged + head1, base_timestamp);
+	p += base_timestamp;
+	memcpy(p, logged + head1, base_timestamp);	/* max timestamp */
+	p += base_timestamp;
+	memset(p, 0xFF, 14);		/* producer id, epoch, sequence: -1 */
+	p += 14;
+	memcpy(p, one, sizeof(one));	/* count */
+	p += sizeof(one);
+	Assert(p - dst == EVENTLOG_ENTRY_HEAD);
+	memcpy(p, logged + head1 + base_timestamp, len - head1 - base_timestamp);
+	return EVENTLOG_ENTRY_HEAD + len - head1 - base_timestamp;
+}
+
+/*
  * The metapage's part of an append whose last byte went to end_byte - 1 of
  * end_block.
  */

@@ -36,6 +36,8 @@ extern void eventlog_page_put(Page page, uint16 byte, const char *data, int len)
 
 extern void eventlog_page_begin(Page page, const xl_eventlog_append_init *init,
 								bool continues);
+extern bool eventlog_entry_is_single(const EventlogBatchHeader *header);
+extern int	eventlog_entry_expand_single(char *dst, const char *logged, int len);
 extern void eventlog_meta_appended(EventlogMetaHead *meta,
 								   const xl_eventlog_append_summary *sum,
 								   BlockNumber end_block, uint16 end_byte);

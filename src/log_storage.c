@@ -381,7 +381,7 @@ segment_is_full(const EventlogMetaHead *head, BlockNumber last, int64 segment_by
 static void
 append_part(Relation rel, Buffer metabuf, EventlogEntry *entry, const EventlogAppend *app,
 			xl_eventlog_append_init *init, xl_eventlog_append_summary *sum, int64 base_offset,
-			bool whole_in_header, BlockNumber block, uint16 byte, int npages, uint64 *done)
+			const EventlogBatchHeader *header, BlockNumber block, uint16 byte, int npages, uint64 *done)
 {
 	EventlogMetaHead *head = &EventlogPageGetMeta(BufferGetPage(metabuf))->head;
 	uint64		size = sizeof(EventlogEntry) + app->length;
@@ -389,6 +389,7 @@ append_part(Relation rel, Buffer metabuf, EventlogEntry *entry, const EventlogAp
 	bool		needs_wal = RelationNeedsWAL(rel);
 	bool		first = (pos == 0);
 	bool		last;
+	bool		single = (pos == 0 && npages == 1 && eventlog_entry_is_single(header));
 	Buffer		bufs[MAX_RECORD_PAGES];
 	uint16		start = byte;
 	xl_eventlog_append xlrec;
@@ -441,7 +442,15 @@ append_part(Relation rel, Buffer metabuf, EventlogEntry *entry, const EventlogAp
 		if ((uint64) room > size - pos)
 			room = size - pos;
 		eventlog_page_put(page, at, app->batch + (pos - sizeof(EventlogEntry)), room);
-		if (needs_wal)
+		if (needs_wal && single)
+		{
+			XLogRegisterBufData(i + 1, app->batch, EVENTLOG_SINGLE_GAP1_FROM);
+			XLogRegisterBufData(i + 1, app->batch + EVENTLOG_SINGLE_GAP1_TO,
+								EVENTLOG_SINGLE_GAP2_FROM - EVENTLOG_SINGLE_GAP1_TO);
+			XLogRegisterBufData(i + 1, app->batch + EVENTLOG_SINGLE_GAP2_TO,
+								app->length - EVENTLOG_SINGLE_GAP2_TO);
+		}
+		else if (needs_wal)
 			XLogRegisterBufData(i + 1, app->batch + (pos - sizeof(EventlogEntry)), room);
 		pos += room;
 		byte = at + room;
@@ -470,7 +479,9 @@ append_part(Relation rel, Buffer metabuf, EventlogEntry *entry, const EventlogAp
 			xlrec.flags |= EVENTLOG_APPEND_INIT;
 			XLogRegisterData((char *) init, sizeof(*init));
 		}
-		if (last && !(first && whole_in_header))
+		if (single && last)
+			xlrec.flags |= EVENTLOG_APPEND_SINGLE;
+		if (last && !(first && sum->min_timestamp == header->max_timestamp))
 		{
 			xlrec.flags |= EVENTLOG_APPEND_SUMMARY;
 			XLogRegisterData((char *) sum, sizeof(*sum));
@@ -508,7 +519,6 @@ eventlog_storage_append(Relation rel, EventlogAppend *app)
 				blocks;
 	uint16		byte;
 	int64		base_offset;
-	bool		whole_in_header;
 	const char *problem = eventlog_batch_parse_header(app->batch, &header);
 
 	if (problem)
@@ -583,7 +593,6 @@ eventlog_storage_append(Relation rel, EventlogAppend *app)
 	sum.next_offset = base_offset + header.last_offset_delta + 1;
 	sum.min_timestamp = app->min_timestamp;
 	sum.max_timestamp = header.max_timestamp;
-	whole_in_header = (app->min_timestamp == header.max_timestamp);
 
 	init.incarnation = head->incarnation;
 	init.generation = head->active.generation;
@@ -596,7 +605,7 @@ eventlog_storage_append(Relation rel, EventlogAppend *app)
 		int			npages = Min(blocks, MAX_RECORD_PAGES);
 
 		append_part(rel, metabuf, &entry, app, &init, &sum, base_offset,
-					whole_in_header, block, byte, npages, &done);
+					&header, block, byte, npages, &done);
 		block += npages;
 		blocks -= npages;
 		byte = EVENTLOG_PAYLOAD_START;

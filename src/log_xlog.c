@@ -46,6 +46,7 @@ redo_append(XLogReaderState *record)
 	BlockNumber end_block = InvalidBlockNumber;
 	EventlogBatchHeader header;
 	bool		have_header = false;
+	PGAlignedBlock single;
 
 	memcpy(&xlrec, data, sizeof(xlrec));
 	data += sizeof(xlrec);
@@ -67,6 +68,11 @@ redo_append(XLogReaderState *record)
 		Size		len = 0;
 		char	   *bytes = XLogRecGetBlockData(record, i, &len);
 
+		if (bytes != NULL && (xlrec.flags & EVENTLOG_APPEND_SINGLE))
+		{
+			len = eventlog_entry_expand_single(single.data, bytes, len);
+			bytes = single.data;
+		}
 		XLogRecGetBlockTag(record, i, NULL, NULL, &end_block);
 		if (at == EVENTLOG_PAYLOAD_START)
 		{
@@ -262,10 +268,11 @@ eventlog_desc(StringInfo buf, XLogReaderState *record)
 				xl_eventlog_append xlrec;
 
 				memcpy(&xlrec, data, sizeof(xlrec));
-				appendStringInfo(buf, "byte %u, pages %d%s%s", xlrec.start_byte,
+				appendStringInfo(buf, "byte %u, pages %d%s%s%s", xlrec.start_byte,
 								 XLogRecMaxBlockId(record),
 								 xlrec.flags & EVENTLOG_APPEND_FIRST ? ", first" : "",
-								 xlrec.flags & EVENTLOG_APPEND_LAST ? ", last" : "");
+								 xlrec.flags & EVENTLOG_APPEND_LAST ? ", last" : "",
+								 xlrec.flags & EVENTLOG_APPEND_SINGLE ? ", single" : "");
 				break;
 			}
 		case XLOG_EVENTLOG_SEGMENT:
