@@ -24,10 +24,12 @@
  */
 #include "postgres.h"
 
+#include "access/subtrans.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
+#include "storage/predicate.h"
 #include "storage/procarray.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -297,6 +299,20 @@ read_body(EventlogCursor *cur)
 
 /* ---- visibility ---- */
 
+/*
+ * A serializable reader does not see what this transaction wrote: tell the
+ * server of the conflict, by the top-level xid, as heapam.c does.
+ */
+static void
+note_unseen_writer(const EventlogCursor *cur, TransactionId xmin)
+{
+	if (!CheckForSerializableConflictOutNeeded(cur->rel, cur->snapshot))
+		return;
+	xmin = SubTransGetTopmostTransaction(xmin);
+	if (!TransactionIdPrecedes(xmin, TransactionXmin))
+		CheckForSerializableConflictOut(cur->rel, xmin, cur->snapshot);
+}
+
 static WriterState
 judge_mvcc(const EventlogCursor *cur, TransactionId xmin)
 {
@@ -307,7 +323,10 @@ judge_mvcc(const EventlogCursor *cur, TransactionId xmin)
 		return cur->entry.cmin < cur->snapshot->curcid ? WRITER_SEEN : WRITER_UNSEEN;
 	}
 	if (XidInMVCCSnapshot(xmin, cur->snapshot))
+	{
+		note_unseen_writer(cur, xmin);
 		return WRITER_RUNNING;
+	}
 	if (TransactionIdDidCommit(xmin))
 	{
 		if (!RecoveryInProgress())

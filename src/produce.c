@@ -549,6 +549,12 @@ flush_buffer(LeafBuffer *buffer, bool final)
 		free_batch(batch);
 	}
 
+	/*
+	 * Readers that were faster hold their predicate locks by now; slower ones
+	 * find the batches, and the conflict with them (log_scan.c).
+	 */
+	CheckForSerializableConflictIn(rel, NULL, InvalidBlockNumber);
+
 	if (scratch.cap > MAX_SPARE_BYTES)
 		eventlog_buf_free(&scratch);
 	table_close(rel, NoLock);
