@@ -11,39 +11,23 @@
  * Every page's generation and incarnation are compared with its segment's: a
  * page that has been used again since the cursor was opened is noticed.
  *
- * Visibility is a matter of whole batches, since a batch has one writer:
- *	1. marked aborted: never seen;
- *	2. below the frozen position: committed, its xid is not looked at;
- *	3. written by this transaction: by cmin, as in a heap;
- *	4. in progress to the snapshot: skipped, or the end of the walk;
- *	5. committed: seen, but not before the commit record is on disk, so that
- *	   nobody acts on an event that a crash can take back;
- *	6. else aborted.
+ * Which batches a snapshot sees is log_visibility.c's.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/subtrans.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
-#include "storage/predicate.h"
-#include "storage/procarray.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "log_page.h"
 #include "log_scan.h"
 #include "log_storage.h"
-
-typedef enum
-{
-	WRITER_SEEN,
-	WRITER_UNSEEN,
-	WRITER_RUNNING
-} WriterState;
+#include "log_visibility.h"
 
 /* ---- damage ---- */
 
@@ -297,109 +281,6 @@ read_body(EventlogCursor *cur)
 		eventlog_cursor_damaged(cur, problem);
 }
 
-/* ---- visibility ---- */
-
-/*
- * A serializable reader does not see what this transaction wrote: tell the
- * server of the conflict, by the top-level xid, as heapam.c does.
- */
-static void
-note_unseen_writer(const EventlogCursor *cur, TransactionId xmin)
-{
-	if (!CheckForSerializableConflictOutNeeded(cur->rel, cur->snapshot))
-		return;
-	xmin = SubTransGetTopmostTransaction(xmin);
-	if (!TransactionIdPrecedes(xmin, TransactionXmin))
-		CheckForSerializableConflictOut(cur->rel, xmin, cur->snapshot);
-}
-
-static WriterState
-judge_mvcc(const EventlogCursor *cur, TransactionId xmin)
-{
-	if (TransactionIdIsCurrentTransactionId(xmin))
-	{
-		if (cur->stop_at_lso)
-			return WRITER_RUNNING;
-		return cur->entry.cmin < cur->snapshot->curcid ? WRITER_SEEN : WRITER_UNSEEN;
-	}
-	if (XidInMVCCSnapshot(xmin, cur->snapshot))
-	{
-		note_unseen_writer(cur, xmin);
-		return WRITER_RUNNING;
-	}
-	if (TransactionIdDidCommit(xmin))
-	{
-		if (!RecoveryInProgress())
-		{
-			XLogRecPtr	lsn = TransactionIdGetCommitLSN(xmin);
-
-			if (!XLogRecPtrIsInvalid(lsn) && XLogNeedsFlush(lsn))
-				XLogFlush(lsn);
-		}
-		return WRITER_SEEN;
-	}
-	return WRITER_UNSEEN;
-}
-
-static WriterState
-judge(EventlogCursor *cur)
-{
-	TransactionId xmin = cur->entry.xmin;
-	WriterState state;
-
-	if (cur->snapshot->snapshot_type == SNAPSHOT_ANY)
-		return WRITER_SEEN;
-	if (cur->entry.flags & EVENTLOG_ENTRY_ABORTED)
-		return WRITER_UNSEEN;
-	if (cur->header.base_offset < cur->meta.frozen.offset)
-		return WRITER_SEEN;
-
-	switch (cur->snapshot->snapshot_type)
-	{
-		case SNAPSHOT_MVCC:
-			if (xmin == cur->judged_xid)
-				return (WriterState) cur->judged;
-			state = judge_mvcc(cur, xmin);
-			/* own batches differ in cmin */
-			if (!TransactionIdIsCurrentTransactionId(xmin))
-			{
-				cur->judged_xid = xmin;
-				cur->judged = state;
-			}
-			return state;
-
-		case SNAPSHOT_SELF:
-			if (TransactionIdIsCurrentTransactionId(xmin))
-				return WRITER_SEEN;
-			if (TransactionIdIsInProgress(xmin))
-				return WRITER_RUNNING;
-			return TransactionIdDidCommit(xmin) ? WRITER_SEEN : WRITER_UNSEEN;
-
-		case SNAPSHOT_DIRTY:
-			cur->snapshot->xmin = cur->snapshot->xmax = InvalidTransactionId;
-			cur->snapshot->speculativeToken = 0;
-			if (TransactionIdIsCurrentTransactionId(xmin))
-				return WRITER_SEEN;
-			if (TransactionIdIsInProgress(xmin))
-			{
-				cur->snapshot->xmin = xmin;
-				return WRITER_SEEN;
-			}
-			return TransactionIdDidCommit(xmin) ? WRITER_SEEN : WRITER_UNSEEN;
-
-		case SNAPSHOT_NON_VACUUMABLE:
-			if (TransactionIdIsCurrentTransactionId(xmin) || TransactionIdIsInProgress(xmin))
-				return WRITER_SEEN;
-			return TransactionIdDidCommit(xmin) ? WRITER_SEEN : WRITER_UNSEEN;
-
-		default:
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("topics cannot be read with this kind of snapshot")));
-	}
-	return WRITER_UNSEEN;		/* keep compilers quiet */
-}
-
 /* ---- moves ---- */
 
 EventlogCursor *
@@ -487,7 +368,7 @@ eventlog_cursor_next_seen(EventlogCursor *cur)
 {
 	while (eventlog_cursor_next_head(cur))
 	{
-		WriterState state;
+		EventlogVisibility state;
 
 		CHECK_FOR_INTERRUPTS();
 
@@ -501,15 +382,15 @@ eventlog_cursor_next_seen(EventlogCursor *cur)
 			continue;
 		}
 
-		state = judge(cur);
-		if (state == WRITER_RUNNING && cur->stop_at_lso)
+		state = eventlog_visibility(cur);
+		if (state == EVENTLOG_RUNNING && cur->stop_at_lso)
 		{
 			cur->pos = cur->batch_pos;	/* look at it again next time */
 			cur->on_batch = false;
 			cur->stopped = true;
 			return false;
 		}
-		if (state == WRITER_SEEN &&
+		if (state == EVENTLOG_SEEN &&
 			cur->header.base_offset + cur->header.last_offset_delta >= cur->meta.log_start_offset &&
 			cur->header.max_timestamp >= cur->min_time)
 			return true;
@@ -600,7 +481,7 @@ eventlog_cursor_prev(EventlogCursor *cur)
 		from = cur->batch_pos;
 		if (cur->header.base_offset + cur->header.last_offset_delta < cur->meta.log_start_offset)
 			continue;
-		if (judge(cur) == WRITER_SEEN && cur->header.max_timestamp >= cur->min_time)
+		if (eventlog_visibility(cur) == EVENTLOG_SEEN && cur->header.max_timestamp >= cur->min_time)
 		{
 			read_body(cur);
 			return true;
