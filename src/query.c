@@ -23,27 +23,6 @@
 static ExecutorStart_hook_type prev_executor_start = NULL;
 static ExecutorRun_hook_type prev_executor_run = NULL;
 
-/*
- * The executor looks for conflicts in indexes only, and so lets ON CONFLICT
- * pass where there are none.
- */
-static void
-refuse_on_conflict(const PlannedStmt *plan, const Plan *node)
-{
-	const ModifyTable *modify = (const ModifyTable *) node;
-	Oid			relid;
-	int32		partition;
-
-	if (node == NULL || !IsA(node, ModifyTable) || modify->onConflictAction == ONCONFLICT_NONE)
-		return;
-	relid = rt_fetch(modify->nominalRelation, plan->rtable)->relid;
-	if (eventlog_topic_by_relid(relid) != NULL || eventlog_topic_by_leaf(relid, &partition) != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("topics do not support ON CONFLICT"),
-				 errdetail("A log may have any number of records with the same key.")));
-}
-
 static void
 refuse_topic(Oid relid, const char *what)
 {
@@ -114,14 +93,6 @@ static void
 query_executor_start(QueryDesc *desc, int eflags)
 {
 	check_plan(desc->plannedstmt);
-	if (desc->plannedstmt->resultRelations != NIL)
-	{
-		ListCell   *lc;
-
-		refuse_on_conflict(desc->plannedstmt, desc->plannedstmt->planTree);
-		foreach(lc, desc->plannedstmt->subplans)
-			refuse_on_conflict(desc->plannedstmt, (Plan *) lfirst(lc));
-	}
 	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
 		eventlog_produce_flush_for(desc->plannedstmt);
 	if (prev_executor_start)
