@@ -120,4 +120,62 @@ eventlog_user_owns_relation(Oid relid)
 #endif
 }
 
+/* 17: ANALYZE hands out its blocks by a read stream (041b96802ef). */
+#if PG_VERSION_NUM >= 170000
+#include "storage/read_stream.h"
+#define EVENTLOG_ANALYZE_STREAM
+#endif
+
+/* 18: EXPLAIN's output functions moved to a header of their own (c65bc2e1d14). */
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#endif
+
+/* 18: a parallel scan names its table by locator (ca326e903d2). */
+#if PG_VERSION_NUM >= 180000
+#define eventlog_set_parallel_relation(pscan, rel) \
+	((pscan)->phs_locator = (rel)->rd_locator)
+#else
+#define eventlog_set_parallel_relation(pscan, rel) \
+	((pscan)->phs_relid = RelationGetRelid(rel))
+#endif
+
+/* 18: minimal tuples with room in front of them (e0a2721f7cf). */
+#if PG_VERSION_NUM >= 180000
+#define EVENTLOG_EXTRA_PARAM		, Size extra
+#define EVENTLOG_EXTRA_ARG			, extra
+#else
+#define EVENTLOG_EXTRA_PARAM
+#define EVENTLOG_EXTRA_ARG
+#endif
+
+/* 18: ExecutorRun always executes once (3eea7a0c97e). */
+#if PG_VERSION_NUM >= 180000
+#define EVENTLOG_RUN_ONCE_PARAM
+#define EVENTLOG_RUN_ONCE_ARG
+#else
+#define EVENTLOG_RUN_ONCE_PARAM		, bool execute_once
+#define EVENTLOG_RUN_ONCE_ARG		, execute_once
+#endif
+
+/*
+ * 18: vacuum_delay_point tells VACUUM from ANALYZE (e5b0b0ce150),
+ * vac_update_relstats counts pages that are all frozen (99f8f3fbbc8),
+ * pgstat_report_vacuum takes when it began (30a6ed0ce4b).
+ */
+#if PG_VERSION_NUM >= 180000
+#define eventlog_vacuum_delay_point()	vacuum_delay_point(false)
+#define EVENTLOG_ALL_FROZEN(pages)		, (pages)
+#define eventlog_report_vacuum(rel, tuples, start) \
+	pgstat_report_vacuum(RelationGetRelid(rel), (rel)->rd_rel->relisshared, \
+						 (tuples), 0, (start))
+#else
+#define eventlog_vacuum_delay_point()	vacuum_delay_point()
+#define EVENTLOG_ALL_FROZEN(pages)
+#define eventlog_report_vacuum(rel, tuples, start) \
+	((void) (start), \
+	 pgstat_report_vacuum(RelationGetRelid(rel), (rel)->rd_rel->relisshared, \
+						  (tuples), 0))
+#endif
+
 #endif							/* EVENTLOG_COMPAT_H */

@@ -19,22 +19,45 @@
 
 #define SAMPLE_BLOCK	64
 
-bool
-eventlog_analyze_next_block(TableScanDesc sscan, BlockNumber block,
-							BufferAccessStrategy strategy)
+static bool
+analyze_block(EventlogScanDesc *scan, BlockNumber block)
 {
-	EventlogScanDesc *scan = (EventlogScanDesc *) sscan;
-
 	if (scan->cur == NULL)
 	{
 		scan->analyze_snapshot = RegisterSnapshot(GetLatestSnapshot());
-		scan->cur = eventlog_cursor_open(sscan->rs_rd, scan->analyze_snapshot, false);
+		scan->cur = eventlog_cursor_open(scan->rs_base.rs_rd, scan->analyze_snapshot, false);
 		scan->tid_base = scan->cur->meta.tid_base;
 	}
 	if (block >= scan->cur->meta.alloc_block)
 		return false;
 	return eventlog_cursor_seek_physical(scan->cur, block);
 }
+
+#ifdef EVENTLOG_ANALYZE_STREAM
+/* False means that there are no more blocks, so go on to one with batches. */
+bool
+eventlog_analyze_next_block(TableScanDesc sscan, ReadStream *stream)
+{
+	Buffer		buffer;
+
+	while (BufferIsValid(buffer = read_stream_next_buffer(stream, NULL)))
+	{
+		BlockNumber block = BufferGetBlockNumber(buffer);
+
+		ReleaseBuffer(buffer);
+		if (analyze_block((EventlogScanDesc *) sscan, block))
+			return true;
+	}
+	return false;
+}
+#else
+bool
+eventlog_analyze_next_block(TableScanDesc sscan, BlockNumber block,
+							BufferAccessStrategy strategy)
+{
+	return analyze_block((EventlogScanDesc *) sscan, block);
+}
+#endif
 
 bool
 eventlog_analyze_next_tuple(TableScanDesc sscan, TransactionId oldest_xmin,

@@ -12,6 +12,7 @@
 #include "utils/rel.h"
 #include "utils/snapshot.h"
 
+#include "compat.h"
 #include "log_format.h"
 
 /*
@@ -121,7 +122,7 @@ extern void eventlog_cursor_read(EventlogCursor *cur);
 extern bool eventlog_cursor_next_head(EventlogCursor *cur);
 
 /* A batch's bytes do not read as records: raise, naming the place. */
-extern void eventlog_cursor_damaged(const EventlogCursor *cur, const char *problem) pg_attribute_noreturn();
+pg_noreturn extern void eventlog_cursor_damaged(const EventlogCursor *cur, const char *problem);
 
 /*
  * Last stable offset: base offset of the first batch whose writer the

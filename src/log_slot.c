@@ -251,10 +251,11 @@ es_copy_heap_tuple(TupleTableSlot *slot)
 }
 
 static MinimalTuple
-es_copy_minimal_tuple(TupleTableSlot *slot)
+es_copy_minimal_tuple(TupleTableSlot *slot EVENTLOG_EXTRA_PARAM)
 {
 	slot_getallattrs(slot);
-	return heap_form_minimal_tuple(slot->tts_tupleDescriptor, slot->tts_values, slot->tts_isnull);
+	return heap_form_minimal_tuple(slot->tts_tupleDescriptor, slot->tts_values,
+								   slot->tts_isnull EVENTLOG_EXTRA_ARG);
 }
 
 const TupleTableSlotOps eventlog_slot_ops = {

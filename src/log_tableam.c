@@ -357,7 +357,7 @@ am_parallelscan_initialize(Relation rel, ParallelTableScanDesc pscan)
 {
 	EventlogParallelScan *shared = (EventlogParallelScan *) pscan;
 
-	shared->base.phs_relid = RelationGetRelid(rel);
+	eventlog_set_parallel_relation(&shared->base, rel);
 	shared->base.phs_syncscan = false;
 	SpinLockInit(&shared->mutex);
 	eventlog_storage_read_meta(rel, &shared->meta);

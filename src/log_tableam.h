@@ -67,8 +67,12 @@ extern void eventlog_index_validate_scan(Relation rel, Relation index,
 										 struct ValidateIndexState *state);
 
 /* log_sample.c */
+#ifdef EVENTLOG_ANALYZE_STREAM
+extern bool eventlog_analyze_next_block(TableScanDesc scan, ReadStream *stream);
+#else
 extern bool eventlog_analyze_next_block(TableScanDesc scan, BlockNumber block,
 										BufferAccessStrategy strategy);
+#endif
 extern bool eventlog_analyze_next_tuple(TableScanDesc scan, TransactionId oldest_xmin,
 										double *liverows, double *deadrows,
 										TupleTableSlot *slot);

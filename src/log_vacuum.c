@@ -24,6 +24,7 @@
 #include "storage/procarray.h"
 #include "utils/snapmgr.h"
 
+#include "compat.h"
 #include "log_storage.h"
 #include "log_tableam.h"
 
@@ -74,7 +75,7 @@ freeze(Relation rel, TransactionId horizon)
 	{
 		TransactionId xmin = cur->entry.xmin;
 
-		vacuum_delay_point();
+		eventlog_vacuum_delay_point();
 		if (moving && !TransactionIdPrecedes(xmin, horizon))
 		{
 			moving = false;
@@ -114,6 +115,7 @@ eventlog_relation_vacuum(Relation rel, struct VacuumParams *params,
 						 BufferAccessStrategy strategy)
 {
 	TransactionId horizon = GetOldestNonRemovableTransactionId(rel);
+	TimestampTz start = GetCurrentTimestamp();
 	TransactionId oldest = freeze(rel, horizon);
 	EventlogMetaHead meta;
 	double		tuples;
@@ -122,8 +124,8 @@ eventlog_relation_vacuum(Relation rel, struct VacuumParams *params,
 
 	eventlog_storage_read_meta(rel, &meta);
 	tuples = (double) (meta.next_offset - meta.log_start_offset);
-	vac_update_relstats(rel, RelationGetNumberOfBlocks(rel), tuples, 0,
+	vac_update_relstats(rel, RelationGetNumberOfBlocks(rel), tuples, 0 EVENTLOG_ALL_FROZEN(0),
 						rel->rd_rel->relhasindex, oldest, ReadNextMultiXactId(),
 						&frozenxid_updated, &minmulti_updated, false);
-	pgstat_report_vacuum(RelationGetRelid(rel), rel->rd_rel->relisshared, tuples, 0);
+	eventlog_report_vacuum(rel, tuples, start);
 }

@@ -16,6 +16,7 @@
 #include "executor/executor.h"
 #include "parser/parsetree.h"
 
+#include "compat.h"
 #include "produce.h"
 #include "query.h"
 #include "topic.h"
@@ -102,17 +103,17 @@ query_executor_start(QueryDesc *desc, int eflags)
 }
 
 static void
-run(QueryDesc *desc, ScanDirection direction, uint64 count, bool execute_once)
+run(QueryDesc *desc, ScanDirection direction, uint64 count EVENTLOG_RUN_ONCE_PARAM)
 {
 	if (prev_executor_run)
-		prev_executor_run(desc, direction, count, execute_once);
+		prev_executor_run(desc, direction, count EVENTLOG_RUN_ONCE_ARG);
 	else
-		standard_ExecutorRun(desc, direction, count, execute_once);
+		standard_ExecutorRun(desc, direction, count EVENTLOG_RUN_ONCE_ARG);
 }
 
 static void
-query_executor_run(QueryDesc *desc, ScanDirection direction, uint64 count,
-					 bool execute_once)
+query_executor_run(QueryDesc *desc, ScanDirection direction, uint64 count
+				   EVENTLOG_RUN_ONCE_PARAM)
 {
 	bool		saved = eventlog_produce_at_once;
 
@@ -121,12 +122,12 @@ query_executor_run(QueryDesc *desc, ScanDirection direction, uint64 count,
 	if (eventlog_produce_at_once == saved)
 	{
 		/* nothing to restore, whatever happens */
-		run(desc, direction, count, execute_once);
+		run(desc, direction, count EVENTLOG_RUN_ONCE_ARG);
 		return;
 	}
 	PG_TRY();
 	{
-		run(desc, direction, count, execute_once);
+		run(desc, direction, count EVENTLOG_RUN_ONCE_ARG);
 	}
 	PG_FINALLY();
 	{
