@@ -62,14 +62,14 @@ extern void eventlog_extend_fork(SMgrRelation smgr, BlockNumber from, BlockNumbe
 #define EventlogMyLxid()	(MyProc->lxid)
 #endif
 
-/* 16: RegisterCustomRmgr takes a const table (8c8e3ed8a9c). */
+/* 16: RegisterCustomRmgr takes a const table (1eda3ce8028). */
 #if PG_VERSION_NUM >= 160000
 #define EVENTLOG_RMGR_CONST const
 #else
 #define EVENTLOG_RMGR_CONST
 #endif
 
-/* 16: build_expression_pathkey has lost nullable_relids (3c569049b7b). */
+/* 16: build_expression_pathkey has lost nullable_relids (b448f1c8d83). */
 #include "optimizer/paths.h"
 #define EVENTLOG_INT8_GREATER_OPERATOR	413 /* >(int8,int8), pg_operator.dat */
 
@@ -100,7 +100,7 @@ eventlog_resolve_conflict(XLogReaderState *record, TransactionId xid)
 #endif
 }
 
-/* 18: pg_noreturn replaced pg_attribute_noreturn() (28f04984f0c). */
+/* 18: pg_noreturn replaced pg_attribute_noreturn() (3691edfab97). */
 #ifndef pg_noreturn
 #define pg_noreturn __attribute__((noreturn))
 #endif
@@ -131,7 +131,7 @@ eventlog_user_owns_relation(Oid relid)
 #include "commands/explain_format.h"
 #endif
 
-/* 18: a parallel scan names its table by locator (ca326e903d2). */
+/* 18: a parallel scan names its table by locator (54562c9cfa2). */
 #if PG_VERSION_NUM >= 180000
 #define eventlog_set_parallel_relation(pscan, rel) \
 	((pscan)->phs_locator = (rel)->rd_locator)
@@ -140,7 +140,7 @@ eventlog_user_owns_relation(Oid relid)
 	((pscan)->phs_relid = RelationGetRelid(rel))
 #endif
 
-/* 18: minimal tuples with room in front of them (e0a2721f7cf). */
+/* 18: minimal tuples with room in front of them (a0942f441ed). */
 #if PG_VERSION_NUM >= 180000
 #define EVENTLOG_EXTRA_PARAM		, Size extra
 #define EVENTLOG_EXTRA_ARG			, extra
