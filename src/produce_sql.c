@@ -18,6 +18,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/primnodes.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -46,6 +47,8 @@ typedef struct CallSite
 {
 	Oid			key_type;
 	Oid			value_type;
+	bool		stable_topic;	/* the topic's name is the same in every call */
+	EventlogTopic *topic;		/* then: what the last call found, or NULL */
 } CallSite;
 
 static CallSite *
@@ -55,9 +58,14 @@ get_call_site(FunctionCallInfo fcinfo)
 
 	if (unlikely(site == NULL))
 	{
+		Node	   *expr = fcinfo->flinfo->fn_expr;
+
 		site = MemoryContextAlloc(fcinfo->flinfo->fn_mcxt, sizeof(CallSite));
 		site->key_type = get_fn_expr_argtype(fcinfo->flinfo, 1);
 		site->value_type = get_fn_expr_argtype(fcinfo->flinfo, 2);
+		site->stable_topic = expr && IsA(expr, FuncExpr) &&
+			IsA(linitial(((FuncExpr *) expr)->args), Const);
+		site->topic = NULL;
 		fcinfo->flinfo->fn_extra = site;
 	}
 	return site;
@@ -67,7 +75,7 @@ get_call_site(FunctionCallInfo fcinfo)
  * The topic that argument 0 names, with the right to produce to it.
  */
 static EventlogTopic *
-get_topic(FunctionCallInfo fcinfo, const char *function)
+get_topic(FunctionCallInfo fcinfo, CallSite *site, const char *function)
 {
 	char		name[EVENTLOG_TOPIC_NAME_MAX + 1];
 	text	   *arg;
@@ -81,14 +89,20 @@ get_topic(FunctionCallInfo fcinfo, const char *function)
 	PreventCommandIfReadOnly(function);
 	PreventCommandIfParallelMode(function);
 
-	arg = PG_GETARG_TEXT_PP(0);
-	len = Min(VARSIZE_ANY_EXHDR(arg), EVENTLOG_TOPIC_NAME_MAX);
-	memcpy(name, VARDATA_ANY(arg), len);
-	name[len] = '\0';
-	if (VARSIZE_ANY_EXHDR(arg) > EVENTLOG_TOPIC_NAME_MAX)
-		topic = eventlog_topic_by_name(text_to_cstring(arg), false);
-	else
-		topic = eventlog_topic_by_name(name, false);
+	topic = site->topic;
+	if (topic == NULL || !topic->valid)
+	{
+		arg = PG_GETARG_TEXT_PP(0);
+		len = Min(VARSIZE_ANY_EXHDR(arg), EVENTLOG_TOPIC_NAME_MAX);
+		memcpy(name, VARDATA_ANY(arg), len);
+		name[len] = '\0';
+		if (VARSIZE_ANY_EXHDR(arg) > EVENTLOG_TOPIC_NAME_MAX)
+			topic = eventlog_topic_by_name(text_to_cstring(arg), false);
+		else
+			topic = eventlog_topic_by_name(name, false);
+		if (site->stable_topic)
+			site->topic = topic;
+	}
 	eventlog_topic_check_acl(topic, ACL_INSERT);
 
 	if (call_context == NULL)
@@ -227,9 +241,9 @@ produce_record(EventlogTopic *topic, int32 partition, EventlogRecord *rec)
 Datum
 eventlog_produce(PG_FUNCTION_ARGS)
 {
-	EventlogTopic *topic = get_topic(fcinfo, "produce()");
-	int32		partition = get_partition(fcinfo, 4, topic);
 	CallSite   *site = get_call_site(fcinfo);
+	EventlogTopic *topic = get_topic(fcinfo, site, "produce()");
+	int32		partition = get_partition(fcinfo, 4, topic);
 	EventlogRecord rec;
 	MemoryContext old = MemoryContextSwitchTo(call_context);
 
@@ -302,7 +316,8 @@ get_column(FunctionCallInfo fcinfo, int arg, const char *name, BatchColumn *colu
 Datum
 eventlog_produce_batch(PG_FUNCTION_ARGS)
 {
-	EventlogTopic *topic = get_topic(fcinfo, "produce_batch()");
+	CallSite   *site = get_call_site(fcinfo);
+	EventlogTopic *topic = get_topic(fcinfo, site, "produce_batch()");
 	int32		partition = get_partition(fcinfo, 4, topic);
 	BatchColumn keys,
 				vals,
