@@ -17,9 +17,11 @@
  * buffer back to its mark.  At commit no subtransaction is left to roll back,
  * so all records go under the top transaction's xid, in full batches.
  *
- * cmin.  A batch takes the command id of its newest record.  That is right
- * for older ones too: whoever could tell them apart is a query of this
- * transaction, and the buffer was appended before that query started.
+ * cmin.  A batch takes the command id of its newest record.  Who could tell
+ * older ones apart is a query that was running when the newer ones came: the
+ * query may call functions that read the topic under its snapshot.  Where such
+ * a query divides a batch, the batch carries a cut, and an append before the
+ * end of the transaction divides it there.
  *
  * A partition's leaf is locked (RowExclusiveLock) from the first record on,
  * by the subtransaction that put it there.
@@ -50,12 +52,23 @@
 #define MAX_SPARE_BATCHES		4
 #define MAX_SPARE_BYTES			(256 * 1024)
 
+/* Where a running query divides the records of a batch. */
+typedef struct Cut
+{
+	CommandId	query;			/* the query's snapshot sees what lies before */
+	CommandId	cmin;			/* of the newest record before */
+	EventlogBatchBuilder saved; /* state of the batch there */
+} Cut;
+
 typedef struct PendingBatch
 {
 	struct PendingBatch *next;
 	EventlogBatchBuilder builder;
 	int64		base_offset;	/* -1, or explicit */
 	CommandId	cmin;
+	Cut		   *cuts;			/* not more than there are running queries */
+	int			ncuts;
+	int			maxcuts;
 } PendingBatch;
 
 typedef struct Mark
@@ -92,6 +105,11 @@ static uint64 pending_bytes = 0;
 static uint64 pending_records = 0;
 static int64 last_append_time = 0;	/* ms, of the last batch under LogAppendTime */
 
+/* Snapshots' command ids of the queries that are running, outermost first. */
+static CommandId *running = NULL;
+static int	nrunning = 0;
+static int	maxrunning = 0;
+
 static PendingBatch *spares = NULL;
 static int	nspares = 0;
 static EventlogBuf scratch;
@@ -126,6 +144,7 @@ new_batch(void)
 	eventlog_batch_begin(&batch->builder);
 	batch->next = NULL;
 	batch->base_offset = -1;
+	batch->ncuts = 0;
 	pending_bytes += batch->builder.buf.cap;
 	return batch;
 }
@@ -144,6 +163,8 @@ free_batch(PendingBatch *batch)
 		return;
 	}
 	eventlog_buf_free(&batch->builder.buf);
+	if (batch->cuts)
+		pfree(batch->cuts);
 	pfree(batch);
 }
 
@@ -269,6 +290,83 @@ add_batch(LeafBuffer *buffer, PendingBatch *batch)
 	buffer->last = batch;
 }
 
+/* ---- running queries and cuts ---- */
+
+void
+eventlog_produce_query_begin(CommandId query)
+{
+	if (nrunning == maxrunning)
+	{
+		int			n = Max(maxrunning * 2, 16);
+
+		running = running ? repalloc(running, n * sizeof(CommandId)) :
+			MemoryContextAlloc(TopMemoryContext, n * sizeof(CommandId));
+		maxrunning = n;
+	}
+	running[nrunning++] = query;
+}
+
+void
+eventlog_produce_query_end(void)
+{
+	nrunning--;
+}
+
+static bool
+is_running(CommandId query)
+{
+	for (int i = nrunning - 1; i >= 0; i--)
+	{
+		if (running[i] == query)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A record of command "cid" is about to come behind older ones: remember the
+ * place if a running query sees those and not the new one.  Of several, the
+ * outermost stands for all.
+ */
+static void
+note_cut(PendingBatch *batch, CommandId cid)
+{
+	for (int i = 0; i < nrunning; i++)
+	{
+		Cut		   *cut;
+
+		if (running[i] <= batch->cmin || running[i] > cid)
+			continue;
+		while (batch->ncuts > 0 && !is_running(batch->cuts[batch->ncuts - 1].query))
+			batch->ncuts--;
+		if (batch->ncuts == batch->maxcuts)
+		{
+			int			n = Max(batch->maxcuts * 2, 2);
+
+			batch->cuts = batch->cuts ? repalloc(batch->cuts, n * sizeof(Cut)) :
+				MemoryContextAlloc(buffer_context, n * sizeof(Cut));
+			batch->maxcuts = n;
+		}
+		cut = &batch->cuts[batch->ncuts++];
+		cut->query = running[i];
+		cut->cmin = batch->cmin;
+		cut->saved = batch->builder;
+		break;
+	}
+}
+
+/*
+ * Cut a batch back to an earlier state.
+ */
+static void
+truncate_batch(PendingBatch *batch, const EventlogBatchBuilder *saved)
+{
+	pending_records -= batch->builder.count - saved->count;
+	eventlog_batch_truncate(&batch->builder, saved);
+	while (batch->ncuts > 0 && batch->cuts[batch->ncuts - 1].saved.count >= saved->count)
+		batch->cmin = batch->cuts[--batch->ncuts].cmin;
+}
+
 /*
  * Put one record into a buffer.  base_offset is its explicit offset or -1.
  */
@@ -279,6 +377,7 @@ add_record(LeafBuffer *buffer, const EventlogTopic *topic, const EventlogRecord 
 	size_t		limit = topic->config.codec == EVENTLOG_CODEC_NONE ? BATCH_BYTES : BATCH_BYTES_COMPRESSED;
 	int64		payload = (int64) Max(rec->key_len, 0) + Max(rec->value_len, 0) + rec->headers_len;
 	PendingBatch *batch = buffer->last;
+	CommandId	cid;
 	int32		delta;
 
 	if (payload > topic->config.max_message_bytes)
@@ -317,7 +416,10 @@ add_record(LeafBuffer *buffer, const EventlogTopic *topic, const EventlogRecord 
 
 	delta = explicit_offset >= 0 ? (int32) (explicit_offset - batch->base_offset) :
 		batch->builder.last_offset_delta + 1;
-	batch->cmin = GetCurrentCommandId(true);
+	cid = GetCurrentCommandId(true);
+	if (batch->builder.count > 0 && batch->cmin != cid)
+		note_cut(batch, cid);
+	batch->cmin = cid;
 	add_to_batch(batch, rec, delta);
 }
 
@@ -336,8 +438,7 @@ cut_back(LeafBuffer *buffer, const Mark *mark)
 	free_batches(mark->batch->next);
 	mark->batch->next = NULL;
 	buffer->last = mark->batch;
-	pending_records -= mark->batch->builder.count - mark->saved.count;
-	eventlog_batch_truncate(&mark->batch->builder, &mark->saved);
+	truncate_batch(mark->batch, &mark->saved);
 }
 
 /* ---- appending ---- */
@@ -383,14 +484,11 @@ note_range(LeafBuffer *buffer, SubTransactionId subid, int64 first, int64 last)
 }
 
 /*
- * Replace a batch that holds records from before and after a mark by one
- * batch for each side.
+ * Replace a batch by two: the state that it had once, and what came later.
  */
 static void
-split_batch(LeafBuffer *buffer, int nmark)
+split_batch(LeafBuffer *buffer, PendingBatch *whole, EventlogBatchBuilder at)
 {
-	Mark	   *mark = &buffer->marks[nmark];
-	PendingBatch *whole = mark->batch;
 	PendingBatch *rest = new_batch();
 	EventlogBatchReader reader;
 	EventlogRecord rec;
@@ -408,7 +506,7 @@ split_batch(LeafBuffer *buffer, int nmark)
 		elog(ERROR, "buffered batch is invalid: %s", problem);
 	for (int i = 0; eventlog_batch_next(&reader, &rec); i++)
 	{
-		if (i < mark->saved.count)
+		if (i < at.count)
 			continue;
 		if (first_delta < 0)
 			first_delta = rec.offset;
@@ -417,26 +515,21 @@ split_batch(LeafBuffer *buffer, int nmark)
 	rest->cmin = whole->cmin;
 	if (whole->base_offset >= 0)
 		rest->base_offset = base + first_delta;
-	pending_records -= whole->builder.count - mark->saved.count;
-	eventlog_batch_truncate(&whole->builder, &mark->saved);
+	truncate_batch(whole, &at);
 	rest->next = whole->next;
 	whole->next = rest;
 	if (buffer->last == whole)
 		buffer->last = rest;
 
 	/* later marks in the same batch lie in the rest */
-	for (int i = nmark + 1; i < buffer->nmarks; i++)
+	for (int i = 0; i < buffer->nmarks; i++)
 	{
 		Mark	   *later = &buffer->marks[i];
 
-		if (later->batch != whole)
-			continue;
-		if (later->saved.count <= mark->saved.count)
-			later->saved = whole->builder;
-		else
+		if (later->batch == whole && later->saved.count > at.count)
 		{
 			/* recount what the rest held at that time */
-			int32		count = later->saved.count - mark->saved.count;
+			int32		count = later->saved.count - at.count;
 			EventlogBatchBuilder partial;
 			PendingBatch *copy = new_batch();
 
@@ -488,6 +581,20 @@ flush_buffer(LeafBuffer *buffer, bool final)
 		xid = GetTopTransactionId();
 	else
 	{
+		/* what a running query sees apart from what it does not see */
+		for (PendingBatch *batch = buffer->first; batch; batch = batch->next)
+		{
+			while (batch->ncuts > 0)
+			{
+				Cut		   *cut = &batch->cuts[batch->ncuts - 1];
+
+				if (is_running(cut->query))
+					split_batch(buffer, batch, cut->saved);
+				else
+					batch->ncuts--;
+			}
+		}
+
 		/* one writer to a batch */
 		for (int i = 1; i < buffer->nmarks; i++)
 		{
@@ -495,7 +602,7 @@ flush_buffer(LeafBuffer *buffer, bool final)
 
 			if (mark->batch && mark->saved.count < mark->batch->builder.count &&
 				mark->saved.count > 0)
-				split_batch(buffer, i);
+				split_batch(buffer, mark->batch, mark->saved);
 		}
 	}
 

@@ -71,6 +71,13 @@ extern bool eventlog_produce_by_insert(EventlogTopic *topic, Datum *values, bool
 /* The same if the buffer holds records of a relation that the plan reads. */
 extern void eventlog_produce_flush_for(PlannedStmt *plan);
 
+/*
+ * A query runs whose snapshot has this command id; and it does no longer.
+ * Pairs nest, errors included.
+ */
+extern void eventlog_produce_query_begin(CommandId query);
+extern void eventlog_produce_query_end(void);
+
 /* Contiguous offsets that were appended. */
 typedef struct EventlogRange
 {

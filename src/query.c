@@ -119,12 +119,7 @@ query_executor_run(QueryDesc *desc, ScanDirection direction, uint64 count
 
 	eventlog_produce_at_once = desc->plannedstmt->hasReturning ||
 		desc->plannedstmt->hasModifyingCTE;
-	if (eventlog_produce_at_once == saved)
-	{
-		/* nothing to restore, whatever happens */
-		run(desc, direction, count EVENTLOG_RUN_ONCE_ARG);
-		return;
-	}
+	eventlog_produce_query_begin(desc->snapshot ? desc->snapshot->curcid : FirstCommandId);
 	PG_TRY();
 	{
 		run(desc, direction, count EVENTLOG_RUN_ONCE_ARG);
@@ -132,6 +127,7 @@ query_executor_run(QueryDesc *desc, ScanDirection direction, uint64 count
 	PG_FINALLY();
 	{
 		eventlog_produce_at_once = saved;
+		eventlog_produce_query_end();
 	}
 	PG_END_TRY();
 }

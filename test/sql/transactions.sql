@@ -37,6 +37,13 @@ BEGIN
 END
 $$;
 
+-- Both at once, within one statement, and a look from the statement's own snapshot.
+CREATE FUNCTION put_tx(v text) RETURNS void LANGUAGE plpgsql VOLATILE AS
+$$ BEGIN INSERT INTO copy (value) VALUES (v); PERFORM eventlog.produce('tx', null::text, v); END $$;
+CREATE FUNCTION differs_stable(what text) RETURNS text LANGUAGE plpgsql STABLE AS
+$$ BEGIN RETURN (SELECT string_agg(d, ' ') FROM differs(what) d); END $$;
+ALTER FUNCTION differs(text) STABLE;
+
 --
 -- Savepoints of all shapes: random statements, the same for the topic and for
 -- the copy, are compared all the time.  Prints nothing where all is well.
@@ -61,7 +68,9 @@ BEGIN
 			nvalue := nvalue + 1;
 			v := format('repeat(%L, %s)', 'v' || nvalue || ' ',
 				CASE floor(random() * 6) WHEN 0 THEN 5000 WHEN 1 THEN 500 ELSE 1 END);
-			IF kind < 5 THEN
+			IF kind = 4 THEN
+				RETURN NEXT format('SELECT d, e FROM (SELECT put_tx(%1$s), differs_stable(''within'') AS d, put_tx(''second '' || %1$s), differs_stable(''within'') AS e OFFSET 0) t WHERE d IS NOT NULL OR e IS NOT NULL', v);
+			ELSIF kind < 5 THEN
 				RETURN NEXT format('INSERT INTO copy (value) VALUES (%s)', v);
 				RETURN NEXT format('SELECT 1 WHERE eventlog.produce(''tx'', null::text, %s) IS NULL', v);
 			ELSIF kind < 7 THEN
@@ -231,6 +240,25 @@ SELECT counts_stable(), put_both('f6-'), counts_stable(), counts(), counts_stabl
 SELECT put_both('f7-'), counts_stable();
 COMMIT;
 SELECT counts();
+-- what an earlier statement has produced is seen, though not yet appended when this one starts
+BEGIN;
+SELECT put_both('f8-');
+SELECT put_both('f9-'), counts_stable();
+COMMIT;
+BEGIN;
+SELECT put_both('f10-');
+SELECT put_both('f11-');
+SELECT put_both('f12-'), put_both('f13-'), counts_stable(), counts();
+COMMIT;
+BEGIN;
+SELECT put_both('f14-');
+SELECT eventlog.produce('ranges', null, 'f15-', partition => 0), counts_stable();
+SAVEPOINT s;
+SELECT put_both('f16-'), put_both('f17-'), counts_stable();
+ROLLBACK TO s;
+SELECT put_both('f18-'), counts_stable(), put_both('f19-'), counts_stable(), counts(), counts_stable();
+COMMIT;
+SELECT counts();
 -- the scan of the statement itself does not see what its functions produce
 SELECT count(put_both('g-' || value)) = count(*) AS once_each FROM topics.ranges WHERE partition = 0;
 INSERT INTO topics.ranges (partition, value) SELECT partition, 'again ' || value FROM topics.ranges;
@@ -364,4 +392,4 @@ SELECT eventlog.drop_topic('ranges');
 SELECT eventlog.drop_topic('ddl.renamed');
 DROP TABLE copy, heap_ranges, deferred_rows, digests;
 DROP PROCEDURE committing;
-DROP FUNCTION differs, differs_backward, random_statements, counts, counts_stable, put_both, deferred_produce;
+DROP FUNCTION put_tx, differs_stable, differs, differs_backward, random_statements, counts, counts_stable, put_both, deferred_produce;
