@@ -41,6 +41,7 @@ record() {
 }
 
 # row TITLE UNIT PATH OURS PEER [">=|<=" FLOOR]
+# An empty title goes on with the line above, against another peer.
 row() {
 	printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "$5" "${6:-}" "${7:-}" >>"$rows"
 }
@@ -114,18 +115,30 @@ tables() {
 		if (!(ours in figures) || !(peer in figures))
 			next
 		if (!head++) {
-			print "| path | unit | ours | peer | | ratio | floor | reached |"
+			print "| path | unit | ours | against | its figure | ratio | floor | reached |"
 			print "|---|---|---|---|---|---|---|---|"
 		}
 		ratio = median(ours) / median(peer)
-		reached = ""
-		if ($6 == ">=")
-			reached = ratio >= $7 ? "yes" : "**no**"
-		else if ($6 == "<=")
-			reached = ratio <= $7 ? "yes" : "**no**"
-		floor = $6 == ">=" ? "≥ " $7 : $6 == "<=" ? "≤ " $7 : ""
+		reached = floor = ""
+		if ($1 != "")
+			title = $1
+		if ($6 != "") {
+			floor = ($6 == ">=" ? "≥ " : "≤ ") $7
+			good = $6 == ">=" ? ratio >= $7 : ratio <= $7
+			reached = good ? "yes" : "**no**"
+			floors++
+			if (!good)
+				missed[++nmissed] = sprintf("%s, against %s: %.2f, floor %s", title, $5, ratio, floor)
+		}
 		printf "| %s | %s | %s | %s | %s | %.2f | %s | %s |\n", $1, $2,
-			spread(ours), $5, spread(peer), ratio, floor, reached
+			$1 == "" ? "" : spread(ours), $5, spread(peer), ratio, floor, reached
 	}
-	END { notes() }' "$results" "$rows"
+	END {
+		notes()
+		printf "\n## Floors\n\n%d of %d reached.\n", floors - nmissed, floors
+		if (nmissed)
+			print "\nNot reached in this run:\n"
+		for (i = 1; i <= nmissed; i++)
+			print "- " missed[i]
+	}' "$results" "$rows"
 }

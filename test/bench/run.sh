@@ -84,13 +84,24 @@ if has queue && [ -n "${PGMQ_SQL:-}" ]; then
 	cp "$PGMQ_SQL" "$STAGE/bench/pgmq.sql"
 fi
 
+revision=$(sed -n "s/^default_version *= *'\(.*\)'/\1/p" pg_eventlog.control)
+if commit=$(git rev-parse --short HEAD 2>/dev/null); then
+	git diff --quiet HEAD -- src sql || commit="$commit and changes"
+	revision="$revision ($commit)"
+fi
+command="make bench"
+[ $# -eq 0 ] || command="test/bench/run.sh $*"
+for setting in COUNT ROUNDS SECONDS_EACH; do
+	[ -z "${!setting:-}" ] || command="$setting=${!setting} $command"
+done
+[ -z "${PGMQ_SQL:-}" ] || command="PGMQ_SQL=pgmq.sql $command"
+
 # stage_run starts with an empty environment, so settings go by file.
 {
 	printf 'parts=%q\n' "$parts"
 	printf 'COUNT=%q\nROUNDS=%q\nSECONDS_EACH=%q\nKAFKA_VERSION=%q\n' \
 		"${COUNT:-1000000}" "${ROUNDS:-5}" "${SECONDS_EACH:-5}" "$KAFKA_VERSION"
-	printf 'REVISION=%q\n' "$(git describe --always --dirty 2>/dev/null || true)"
-	printf 'COMMAND=%q\n' "${BENCH_COMMAND:-test/bench/run.sh${*:+ $*}}"
+	printf 'REVISION=%q\nCOMMAND=%q\n' "$revision" "$command"
 } >"$STAGE/bench/settings"
 [ "$(id -u)" != 0 ] || chown -R postgres: "$STAGE/bench"
 

@@ -37,18 +37,32 @@ VACUUM ANALYZE src;
 COPY src TO '$STAGE/bench/values.txt';
 SQL
 
+# Each part by itself: one that fails does not take the others' figures along.
+failed=
 for part in $parts; do
-	"part_$part"
+	status=0
+	"part_$part" &
+	wait $! || status=$?
+	[ "$status" -eq 0 ] || failed="$failed $part"
 done
 
+machine=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
+memory=$(awk '/^MemTotal/ { printf "%.0f", $2 / 1048576 }' /proc/meminfo)
+server=$(quiet -c "SHOW server_version" | sed 's/ .*//')
 {
 	cat <<-REPORT
 		# Benchmarks
 
-		This page is written by \`make bench\`, which sets up a throw-away server, measures, and removes it. This run: \`$COMMAND\`, $(date -u +%F), pg_eventlog ${REVISION:-0.1.0}.
+		Written by \`$COMMAND\`, which sets up a throw-away server, measures, and removes it; the other ways to call it are told at the top of \`test/bench/run.sh\`.
 
-		$(machine)
+		- pg_eventlog $REVISION, PostgreSQL $server, $(date -u +%F)
+		- $machine, $(nproc) cores, $memory GB, Linux $(uname -r | sed 's/-.*//')
+		- shared_buffers 1 GB, fsync on, autovacuum and parallel query off; WAL files are there before the clock starts
+
+		Values are text of 100 bytes. Ours is a topic of one partition, without keys and uncompressed unless the line says otherwise; **hk** is a heap \`(id bigserial PRIMARY KEY, ts timestamptz DEFAULT now(), value text)\`, **hp** is \`(ts timestamptz DEFAULT now(), value text)\`. Bulk paths take $COUNT records. Ours and the others are measured in turn, $ROUNDS times; figures are the median, with the least and the most in parentheses. The ratio is ours divided by the other's, and the floor is what it has to reach: for rates at least, for bytes at most.
 	REPORT
 	tables
+	[ -z "$failed" ] || printf '\nParts that failed:%s.\n' "$failed"
 } >"$STAGE/bench/report.md"
 cat "$STAGE/bench/report.md"
+[ -z "$failed" ]
