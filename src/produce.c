@@ -742,6 +742,19 @@ eventlog_produce_record(EventlogTopic *topic, int32 partition, const EventlogRec
 }
 
 bool
+eventlog_produce_try(EventlogTopic *topic, int32 partition, const EventlogRecord *rec)
+{
+	LeafBuffer *buffer = get_buffer(topic->relid, topic->leaves[partition], partition);
+
+	if (unlikely(buffer->needs_insert || topic->has_transition_table))
+		return false;
+	add_record(buffer, topic, rec, -1);
+	if (unlikely(pending_bytes > (uint64) eventlog_producer_buffer * 1024))
+		eventlog_produce_flush_all();
+	return true;
+}
+
+bool
 eventlog_produce_batch_is_full(Oid leaf)
 {
 	LeafBuffer *buffer = last_buffer;

@@ -27,6 +27,13 @@ extern void eventlog_produce_rows(Relation leaf, TupleTableSlot **slots, int nsl
 extern void eventlog_produce_record(EventlogTopic *topic, int32 partition,
 									const EventlogRecord *rec, int64 explicit_offset);
 
+/*
+ * Buffer a record with the next offset in turn, unless the topic's rows have
+ * to go through the executor (eventlog_produce_needs_insert): then false.
+ */
+extern bool eventlog_produce_try(EventlogTopic *topic, int32 partition,
+								 const EventlogRecord *rec);
+
 /* Has the partition that was written to last got a batch's worth of records? */
 extern bool eventlog_produce_batch_is_full(Oid leaf);
 

@@ -211,11 +211,8 @@ produce_record(EventlogTopic *topic, int32 partition, EventlogRecord *rec)
 
 	if (partition < 0)
 		partition = eventlog_produce_partition(topic, rec->key, rec->key_len);
-	if (likely(!eventlog_produce_needs_insert(topic, partition)))
-	{
-		eventlog_produce_record(topic, partition, rec, -1);
+	if (likely(eventlog_produce_try(topic, partition, rec)))
 		return;
-	}
 
 	/* triggers may call us again, so nothing of ours may lie in call_context */
 	context = AllocSetContextCreate(CurTransactionContext, "eventlog insert", ALLOCSET_SMALL_SIZES);

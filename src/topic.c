@@ -81,6 +81,9 @@ static HTAB *leaves = NULL;
 /* What eventlog_topic_by_name() found last. */
 static EventlogTopic *last_found = NULL;
 
+/* What eventlog_topic_by_leaf() found last. */
+static LeafEntry *last_leaf = NULL;
+
 /*
  * Counts invalidations, so that reading a topic notices one that arrives
  * meanwhile.
@@ -297,6 +300,7 @@ read_leaves(EventlogTopic *topic)
 	}
 
 	/* No error from here to the end, but out of memory. */
+	last_leaf = NULL;
 	for (int32 n = -1; n < topic->npartitions; n++)
 	{
 		Oid			leaf = n < 0 ? topic->null_leaf : topic->leaves[n];
@@ -450,7 +454,9 @@ eventlog_topic_by_leaf(Oid leaf, int32 *partition)
 	EventlogTopic *topic;
 
 	eventlog_require_preloaded();
-	entry = hash_search(leaves, &leaf, HASH_FIND, NULL);
+	entry = last_leaf;
+	if (entry == NULL || entry->leaf != leaf)
+		entry = last_leaf = hash_search(leaves, &leaf, HASH_FIND, NULL);
 	if (unlikely(entry == NULL || !entry->valid || !entry->topic->valid))
 	{
 		if (!get_rel_relispartition(leaf))
