@@ -118,7 +118,7 @@ foreach my $client (@producers, @consumers)
 {
 	my ($status, $out, $err) = finish_client($client);
 	$err =~ s/^psql:<stdin>:\d+: //mg;
-	my @unexpected = grep { /ERROR|FATAL|PANIC/ && !/could not serialize access|current transaction is aborted|administrator command/ } split /\n/, $err;
+	my @unexpected = grep { /ERROR|FATAL|PANIC/ && !/could not serialize access|current transaction is aborted|savepoint "s" does not exist|administrator command/ } split /\n/, $err;
 
 	is("@unexpected[0 .. ($#unexpected > 2 ? 2 : $#unexpected)]", '', "$client->{name}: no unexpected error");
 }
