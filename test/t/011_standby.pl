@@ -1,11 +1,11 @@
-# A streaming standby, with wal_consistency_checking = all: it replays a mixed
-# workload and reads the same bytes; the pages that redo makes are the pages
-# that the primary wrote (else the standby stops).  CREATE DATABASE copies
-# topics by either strategy, on both.  A snapshot of the standby that takes a
-# transaction for running goes on not seeing it though its records are frozen:
-# replay waits for it, or cancels it.  A promoted standby goes on with the next
-# offset, under the new timeline as partitionLeaderEpoch, and finishes what was
-# prepared before.
+# A streaming standby, with wal_consistency_checking for all resource managers:
+# it replays a mixed workload and reads the same bytes; the pages that redo makes
+# are the pages that the primary wrote (else the standby stops).  CREATE DATABASE
+# copies topics by either strategy, on both.  A snapshot of the standby that
+# takes a transaction for running goes on not seeing it though its records are
+# frozen: replay waits for it, or cancels it.  A promoted standby goes on with the
+# next offset, under the new timeline as partitionLeaderEpoch, and finishes what
+# was prepared before.
 
 use strict;
 use warnings FATAL => 'all';
@@ -16,8 +16,10 @@ use Test::More;
 
 use EventlogTest;
 
+# "all" is read before our resource manager is registered, and leaves it out;
+# naming it has the server look again.
 my $primary = new_server('primary', streaming => 1, conf => <<'CONF');
-wal_consistency_checking = 'all'
+wal_consistency_checking = 'all, eventlog'
 shared_buffers = 16MB
 max_connections = 20
 max_standby_streaming_delay = -1
