@@ -411,6 +411,16 @@ CREATE INDEX ON topics.big USING brin (record_offset);
 CREATE INDEX ON topics."big:0" (left(value, 10));
 SELECT count(*) FROM topics."big:0" WHERE left(value, 10) = (SELECT left(value, 10) FROM big WHERE partition = 0 AND record_offset = 77);
 REINDEX TABLE topics.big;
+-- built by parallel workers: the same entries
+SET min_parallel_table_scan_size = 0;
+SET max_parallel_maintenance_workers = 3;
+CREATE INDEX big_parallel ON topics."big:0" (key, length(value));
+RESET min_parallel_table_scan_size;
+RESET max_parallel_maintenance_workers;
+SET enable_seqscan = off;
+SELECT key, length(value), count(*) FROM topics."big:0" WHERE key IN ('k10', 'large', 'small', 'gone') AND length(value) > 0 GROUP BY 1, 2
+EXCEPT SELECT key, length(value), count(*) FROM big WHERE partition = 0 GROUP BY 1, 2;
+RESET enable_seqscan;
 SELECT count(*) FROM topics.big WHERE key = 'k7' AND value = 'indexed';
 VACUUM topics.big;
 SELECT count(*) FROM topics.big WHERE key = 'k7' AND value = 'indexed';

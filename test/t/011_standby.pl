@@ -135,8 +135,13 @@ is($standby->safe_psql('postgres', $by_index), $primary->safe_psql('postgres', $
 my $backward = q{SELECT sum(hashtext(value)) FROM (SELECT value FROM topics.mixed WHERE partition = 0 ORDER BY record_offset DESC LIMIT 3000) t};
 is($standby->safe_psql('postgres', $backward), $primary->safe_psql('postgres', $backward), 'backward scan on the standby');
 
+my $read = q{SELECT count(*), sum(hashtextextended(encode(value, 'hex'), record_offset)) FROM eventlog.read('mixed', 0, 0, null)};
+is($standby->safe_psql('postgres', $read), $primary->safe_psql('postgres', $read), 'read() on the standby');
+
 my ($status, $out, $err) = $standby->psql('postgres', q{SELECT eventlog.produce('mixed', 'no', 'no')});
 like($err, qr/read-only transaction|during recovery/, 'nothing is produced on a standby');
+($status, $out, $err) = $standby->psql('postgres', q{SELECT count(*) FROM eventlog.consume('g', 'mixed')});
+like($err, qr/read-only transaction|during recovery/, 'nor consumed for a group');
 unlike($standby->safe_psql('postgres', 'SELECT count(*) FROM topics.mixed'), qr/^0$/, 'and the standby goes on');
 
 # ---- CREATE DATABASE ----
