@@ -22,6 +22,7 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/tableam.h"
+#include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "commands/defrem.h"
@@ -357,6 +358,9 @@ check_create_index(const IndexStmt *stmt)
 		!is_ours(eventlog_utility_classify(stmt->relation, NULL, NULL)))
 		return;
 
+	if (stmt->concurrent)
+		refuse("cannot create an index concurrently on topic table \"%s\"", stmt->relation->relname,
+			   "Use CREATE INDEX without CONCURRENTLY.");
 	if (stmt->unique || stmt->primary || stmt->isconstraint || stmt->excludeOpNames != NIL)
 		refuse("cannot create a unique index on topic table \"%s\"", stmt->relation->relname,
 			   "A log may have any number of records with the same key. Use an index that is not unique.");
@@ -372,6 +376,37 @@ check_create_index(const IndexStmt *stmt)
 		refuse("cannot create an index on topic table \"%s\" with columns other than \"key\" and \"value\"",
 			   stmt->relation->relname,
 			   "Records are found by partition, record_offset and timestamp without an index.");
+}
+
+/*
+ * The access method would refuse it only after an invalid index is there.
+ */
+static void
+check_reindex(const ReindexStmt *stmt)
+{
+	bool		concurrently = false;
+	Oid			relid;
+	char		relkind;
+	int32		partition;
+	ListCell   *lc;
+
+	foreach(lc, stmt->params)
+	{
+		DefElem    *option = lfirst_node(DefElem, lc);
+
+		if (strcmp(option->defname, "concurrently") == 0)
+			concurrently = defGetBoolean(option);
+	}
+	if (!concurrently || stmt->relation == NULL)
+		return;
+	relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+	relkind = OidIsValid(relid) ? get_rel_relkind(relid) : '\0';
+	if (relkind == RELKIND_INDEX || relkind == RELKIND_PARTITIONED_INDEX)
+		relid = IndexGetRelation(relid, true);
+	if (OidIsValid(relid) &&
+		(eventlog_topic_by_relid(relid) != NULL || eventlog_topic_by_leaf(relid, &partition) != NULL))
+		refuse("cannot rebuild indexes of topic table \"%s\" concurrently", get_rel_name(relid),
+			   "Use REINDEX without CONCURRENTLY.");
 }
 
 /* --- the rest -------------------------------------------------------------- */
@@ -455,6 +490,9 @@ eventlog_utility_check(Node *statement)
 			break;
 		case T_IndexStmt:
 			check_create_index((IndexStmt *) statement);
+			break;
+		case T_ReindexStmt:
+			check_reindex((ReindexStmt *) statement);
 			break;
 		case T_VacuumStmt:
 			check_vacuum((VacuumStmt *) statement);

@@ -410,6 +410,10 @@ CREATE INDEX ON topics.big USING gin (to_tsvector('simple', value));
 CREATE INDEX ON topics.big USING brin (record_offset);
 CREATE INDEX ON topics."big:0" (left(value, 10));
 SELECT count(*) FROM topics."big:0" WHERE left(value, 10) = (SELECT left(value, 10) FROM big WHERE partition = 0 AND record_offset = 77);
+CREATE INDEX CONCURRENTLY ON topics."big:0" (key);
+REINDEX TABLE CONCURRENTLY topics.big;
+REINDEX INDEX CONCURRENTLY topics."big:0_key_idx";
+SELECT count(*) FROM pg_index WHERE NOT indisvalid;
 REINDEX TABLE topics.big;
 -- built by parallel workers: the same entries
 SET min_parallel_table_scan_size = 0;
