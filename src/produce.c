@@ -33,67 +33,11 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/predicate.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
-#include "clock.h"
 #include "guc.h"
-#include "log_storage.h"
-#include "payload.h"
-#include "produce.h"
-
-/* A batch is closed at this many bytes; larger ones compress better. */
-#define BATCH_BYTES				(32 * 1024)
-#define BATCH_BYTES_COMPRESSED	(64 * 1024)
-
-/* Batches kept for the next transaction, and the most memory of one. */
-#define MAX_SPARE_BATCHES		4
-#define MAX_SPARE_BYTES			(256 * 1024)
-
-/* Where a running query divides the records of a batch. */
-typedef struct Cut
-{
-	CommandId	query;			/* the query's snapshot sees what lies before */
-	CommandId	cmin;			/* of the newest record before */
-	EventlogBatchBuilder saved; /* state of the batch there */
-} Cut;
-
-typedef struct PendingBatch
-{
-	struct PendingBatch *next;
-	EventlogBatchBuilder builder;
-	int64		base_offset;	/* -1, or explicit */
-	CommandId	cmin;
-	Cut		   *cuts;			/* not more than there are running queries */
-	int			ncuts;
-	int			maxcuts;
-} PendingBatch;
-
-typedef struct Mark
-{
-	SubTransactionId subid;
-	TransactionId xid;
-	PendingBatch *batch;		/* last one at that time; NULL: buffer was empty */
-	EventlogBatchBuilder saved; /* its state */
-} Mark;
-
-typedef struct LeafBuffer
-{
-	Oid			leaf;			/* hash key */
-	Oid			topic;
-	int32		partition;
-	SubTransactionId lock_subid;	/* holder of the lock; Invalid: none */
-	bool		listed;			/* in "touched" */
-	bool		checked;		/* needs_insert is known */
-	bool		needs_insert;	/* leaf has indexes or row triggers */
-	PendingBatch *first;
-	PendingBatch *last;
-	Mark	   *marks;
-	int			nmarks;
-	int			maxmarks;
-} LeafBuffer;
+#include "produce_buffer.h"
 
 static MemoryContext buffer_context = NULL;
 static HTAB *leaf_buffers = NULL;
@@ -103,7 +47,6 @@ static int	maxtouched = 0;
 static LeafBuffer *last_buffer = NULL;	/* of the last lookup */
 static uint64 pending_bytes = 0;
 static uint64 pending_records = 0;
-static int64 last_append_time = 0;	/* ms, of the last batch under LogAppendTime */
 
 /* Snapshots' command ids of the queries that are running, outermost first. */
 static CommandId *running = NULL;
@@ -112,19 +55,10 @@ static int	maxrunning = 0;
 
 static PendingBatch *spares = NULL;
 static int	nspares = 0;
-static EventlogBuf scratch;
-
-static EventlogRange *ranges = NULL;	/* of this transaction */
-static int	nranges = 0;
-static int	maxranges = 0;
-static EventlogRange *last_ranges = NULL;	/* of the last one that committed */
-static int	nlast_ranges = 0;
-static int	maxlast_ranges = 0;
-
 /* ---- memory ---- */
 
-static PendingBatch *
-new_batch(void)
+PendingBatch *
+eventlog_buffer_new_batch(void)
 {
 	PendingBatch *batch = spares;
 
@@ -150,8 +84,8 @@ new_batch(void)
 }
 
 /* Frees without allocating or raising: used at the end of transactions. */
-static void
-free_batch(PendingBatch *batch)
+void
+eventlog_buffer_free_batch(PendingBatch *batch)
 {
 	pending_bytes -= batch->builder.buf.cap;
 	pending_records -= batch->builder.count;
@@ -175,7 +109,7 @@ free_batches(PendingBatch *batch)
 	{
 		PendingBatch *next = batch->next;
 
-		free_batch(batch);
+		eventlog_buffer_free_batch(batch);
 		batch = next;
 	}
 }
@@ -270,8 +204,8 @@ get_buffer(Oid topic, Oid leaf, int32 partition)
 }
 
 /* Add a record to a batch, and count it. */
-static void
-add_to_batch(PendingBatch *batch, const EventlogRecord *rec, int32 delta)
+void
+eventlog_buffer_add_to_batch(PendingBatch *batch, const EventlogRecord *rec, int32 delta)
 {
 	size_t		cap = batch->builder.buf.cap;
 
@@ -312,8 +246,8 @@ eventlog_produce_query_end(void)
 	nrunning--;
 }
 
-static bool
-is_running(CommandId query)
+bool
+eventlog_buffer_is_running(CommandId query)
 {
 	for (int i = nrunning - 1; i >= 0; i--)
 	{
@@ -337,7 +271,7 @@ note_cut(PendingBatch *batch, CommandId cid)
 
 		if (running[i] <= batch->cmin || running[i] > cid)
 			continue;
-		while (batch->ncuts > 0 && !is_running(batch->cuts[batch->ncuts - 1].query))
+		while (batch->ncuts > 0 && !eventlog_buffer_is_running(batch->cuts[batch->ncuts - 1].query))
 			batch->ncuts--;
 		if (batch->ncuts == batch->maxcuts)
 		{
@@ -358,8 +292,8 @@ note_cut(PendingBatch *batch, CommandId cid)
 /*
  * Cut a batch back to an earlier state.
  */
-static void
-truncate_batch(PendingBatch *batch, const EventlogBatchBuilder *saved)
+void
+eventlog_buffer_truncate_batch(PendingBatch *batch, const EventlogBatchBuilder *saved)
 {
 	pending_records -= batch->builder.count - saved->count;
 	eventlog_batch_truncate(&batch->builder, saved);
@@ -409,7 +343,7 @@ add_record(LeafBuffer *buffer, const EventlogTopic *topic, const EventlogRecord 
 	}
 	if (batch == NULL)
 	{
-		batch = new_batch();
+		batch = eventlog_buffer_new_batch();
 		batch->base_offset = explicit_offset;
 		add_batch(buffer, batch);
 	}
@@ -420,7 +354,7 @@ add_record(LeafBuffer *buffer, const EventlogTopic *topic, const EventlogRecord 
 	if (batch->builder.count > 0 && batch->cmin != cid)
 		note_cut(batch, cid);
 	batch->cmin = cid;
-	add_to_batch(batch, rec, delta);
+	eventlog_buffer_add_to_batch(batch, rec, delta);
 }
 
 /*
@@ -438,234 +372,10 @@ cut_back(LeafBuffer *buffer, const Mark *mark)
 	free_batches(mark->batch->next);
 	mark->batch->next = NULL;
 	buffer->last = mark->batch;
-	truncate_batch(mark->batch, &mark->saved);
+	eventlog_buffer_truncate_batch(mark->batch, &mark->saved);
 }
 
 /* ---- appending ---- */
-
-/*
- * Remember offsets that went to records of this subtransaction.
- */
-static void
-note_range(LeafBuffer *buffer, SubTransactionId subid, int64 first, int64 last)
-{
-	EventlogRange *range;
-
-	/* does it go on where this partition's last range ended? */
-	for (int i = nranges - 1; i >= 0 && i >= nranges - 16; i--)
-	{
-		range = &ranges[i];
-		if (range->leaf == buffer->leaf)
-		{
-			if (range->last_offset + 1 == first && range->subid == subid && !range->reported)
-			{
-				range->last_offset = last;
-				return;
-			}
-			break;
-		}
-	}
-	if (nranges == maxranges)
-	{
-		int			n = Max(maxranges * 2, 16);
-
-		ranges = ranges ? repalloc_huge(ranges, n * sizeof(EventlogRange)) :
-			MemoryContextAlloc(TopMemoryContext, n * sizeof(EventlogRange));
-		maxranges = n;
-	}
-	range = &ranges[nranges++];
-	range->topic = buffer->topic;
-	range->leaf = buffer->leaf;
-	range->partition = buffer->partition;
-	range->first_offset = first;
-	range->last_offset = last;
-	range->subid = subid;
-	range->reported = false;
-}
-
-/*
- * Replace a batch by two: the state that it had once, and what came later.
- */
-static void
-split_batch(LeafBuffer *buffer, PendingBatch *whole, EventlogBatchBuilder at)
-{
-	PendingBatch *rest = new_batch();
-	EventlogBatchReader reader;
-	EventlogRecord rec;
-	char	   *data;
-	size_t		len;
-	EventlogBuf unused = {0};
-	const char *problem;
-	int64		base = Max(whole->base_offset, 0);
-	int32		first_delta = -1;
-
-	problem = eventlog_batch_finish(&whole->builder, EVENTLOG_CODEC_NONE, false, 0, &scratch, &data, &len);
-	if (problem == NULL)
-		problem = eventlog_batch_open(&reader, data, len, &unused);
-	if (problem)
-		elog(ERROR, "buffered batch is invalid: %s", problem);
-	for (int i = 0; eventlog_batch_next(&reader, &rec); i++)
-	{
-		if (i < at.count)
-			continue;
-		if (first_delta < 0)
-			first_delta = rec.offset;
-		add_to_batch(rest, &rec, (int32) (rec.offset - first_delta));
-	}
-	rest->cmin = whole->cmin;
-	if (whole->base_offset >= 0)
-		rest->base_offset = base + first_delta;
-	truncate_batch(whole, &at);
-	rest->next = whole->next;
-	whole->next = rest;
-	if (buffer->last == whole)
-		buffer->last = rest;
-
-	/* later marks in the same batch lie in the rest */
-	for (int i = 0; i < buffer->nmarks; i++)
-	{
-		Mark	   *later = &buffer->marks[i];
-
-		if (later->batch == whole && later->saved.count > at.count)
-		{
-			/* recount what the rest held at that time */
-			int32		count = later->saved.count - at.count;
-			EventlogBatchBuilder partial;
-			PendingBatch *copy = new_batch();
-
-			problem = eventlog_batch_finish(&rest->builder, EVENTLOG_CODEC_NONE, false, 0,
-											&scratch, &data, &len);
-			if (problem == NULL)
-				problem = eventlog_batch_open(&reader, data, len, &unused);
-			if (problem)
-				elog(ERROR, "buffered batch is invalid: %s", problem);
-			while (copy->builder.count < count && eventlog_batch_next(&reader, &rec))
-				add_to_batch(copy, &rec, (int32) rec.offset);
-			partial = copy->builder;
-			free_batch(copy);
-			later->batch = rest;
-			later->saved = partial;
-		}
-	}
-}
-
-/*
- * Append all of a buffer.  "final" is true at the end of the transaction.
- * A batch leaves the buffer as soon as it is in the log, so that an error
- * half-way neither repeats nor loses anything that a surrounding
- * subtransaction has buffered.
- */
-static void
-flush_buffer(LeafBuffer *buffer, bool final)
-{
-	Relation	rel;
-	EventlogTopic *topic;
-	EventlogTopicConfig config;
-	int32		partition;
-	int			nmark = 0;
-	TransactionId xid = InvalidTransactionId;
-
-	if (buffer->first == NULL)
-		return;
-
-	rel = table_open(buffer->leaf, NoLock);
-	topic = eventlog_topic_by_leaf(buffer->leaf, &partition);
-	if (topic == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("topic of partition \"%s\" does not exist any more",
-						RelationGetRelationName(rel))));
-	config = topic->config;
-
-	if (final)
-		xid = GetTopTransactionId();
-	else
-	{
-		/* what a running query sees apart from what it does not see */
-		for (PendingBatch *batch = buffer->first; batch; batch = batch->next)
-		{
-			while (batch->ncuts > 0)
-			{
-				Cut		   *cut = &batch->cuts[batch->ncuts - 1];
-
-				if (is_running(cut->query))
-					split_batch(buffer, batch, cut->saved);
-				else
-					batch->ncuts--;
-			}
-		}
-
-		/* one writer to a batch */
-		for (int i = 1; i < buffer->nmarks; i++)
-		{
-			Mark	   *mark = &buffer->marks[i];
-
-			if (mark->batch && mark->saved.count < mark->batch->builder.count &&
-				mark->saved.count > 0)
-				split_batch(buffer, mark->batch, mark->saved);
-		}
-	}
-
-	while (buffer->first)
-	{
-		PendingBatch *batch = buffer->first;
-		EventlogAppend app;
-		char	   *data;
-		size_t		len;
-		int64		now = config.log_append_time ? eventlog_now_ms() : 0;
-		int64		base;
-		int32		count = batch->builder.count;
-		int32		last_delta = batch->builder.last_offset_delta;
-		const char *problem;
-
-		if (!final)
-		{
-			/* marks whose place is before this batch are passed */
-			while (nmark < buffer->nmarks && buffer->marks[nmark].batch == NULL)
-				xid = buffer->marks[nmark++].xid;
-		}
-		if (count > 0)
-		{
-			problem = eventlog_batch_finish(&batch->builder, config.codec, config.log_append_time,
-											now, &scratch, &data, &len);
-			if (problem)
-				elog(ERROR, "could not finish a batch: %s", problem);
-
-			app.batch = data;
-			app.length = len;
-			app.xmin = xid;
-			app.cmin = batch->cmin;
-			app.min_timestamp = config.log_append_time ? now : batch->builder.min_timestamp;
-			app.base_offset = batch->base_offset;
-			app.segment_bytes = config.segment_bytes;
-			base = eventlog_storage_append(rel, &app);
-			last_append_time = now;
-			note_range(buffer, final ? GetCurrentSubTransactionId() : buffer->marks[nmark - 1].subid,
-					   base, base + last_delta);
-			pgstat_count_heap_insert(rel, count);
-		}
-
-		for (int i = nmark; i < buffer->nmarks; i++)
-		{
-			if (buffer->marks[i].batch == batch)
-				buffer->marks[i].batch = NULL;
-		}
-		buffer->first = batch->next;
-		if (buffer->first == NULL)
-			buffer->last = NULL;
-		free_batch(batch);
-	}
-
-	/*
-	 * Readers that were faster hold their predicate locks by now; slower ones
-	 * find the batches, and the conflict with them (log_scan.c).
-	 */
-	CheckForSerializableConflictIn(rel, NULL, InvalidBlockNumber);
-
-	if (scratch.cap > MAX_SPARE_BYTES)
-		eventlog_buf_free(&scratch);
-	table_close(rel, NoLock);
-}
 
 static void
 flush_all(bool final)
@@ -676,7 +386,7 @@ flush_all(bool final)
 		return;
 	old = MemoryContextSwitchTo(buffer_context);
 	for (int i = 0; i < ntouched; i++)
-		flush_buffer(touched[i], final);
+		eventlog_buffer_append(touched[i], final);
 	MemoryContextSwitchTo(old);
 }
 
@@ -767,30 +477,8 @@ int64
 eventlog_produce_append_now(Oid leaf, int64 *append_time)
 {
 	eventlog_produce_flush_all();
-	*append_time = last_append_time;
-	for (int i = nranges - 1; i >= 0; i--)
-	{
-		if (ranges[i].leaf == leaf)
-			return ranges[i].last_offset;
-	}
-	elog(ERROR, "nothing was appended to relation %u", leaf);
-	return -1;					/* keep compilers quiet */
-}
-
-/* ---- ranges ---- */
-
-int
-eventlog_produce_ranges(EventlogRange **result)
-{
-	*result = ranges;
-	return nranges;
-}
-
-int
-eventlog_produce_last_ranges(EventlogRange **result)
-{
-	*result = last_ranges;
-	return nlast_ranges;
+	*append_time = eventlog_buffer_append_time;
+	return eventlog_range_last_offset(leaf);
 }
 
 /* ---- ends of transactions: nothing here may allocate or raise ---- */
@@ -808,18 +496,7 @@ forget_all(bool keep_ranges)
 		buffer->lock_subid = InvalidSubTransactionId;
 		buffer->listed = false;
 	}
-	if (keep_ranges && nranges > 0)
-	{
-		EventlogRange *swap = last_ranges;
-		int			swapmax = maxlast_ranges;
-
-		last_ranges = ranges;
-		nlast_ranges = nranges;
-		maxlast_ranges = maxranges;
-		ranges = swap;
-		maxranges = swapmax;
-	}
-	nranges = 0;
+	eventlog_range_end_xact(keep_ranges);
 	ntouched = 0;
 }
 
@@ -883,18 +560,7 @@ produce_subxact_callback(SubXactEvent event, SubTransactionId subid,
 		}
 	}
 
-	for (int i = nranges - 1; i >= 0; i--)
-	{
-		if (ranges[i].subid != subid)
-			continue;
-		if (event == SUBXACT_EVENT_COMMIT_SUB)
-			ranges[i].subid = parent;
-		else
-		{
-			memmove(&ranges[i], &ranges[i + 1], (nranges - i - 1) * sizeof(EventlogRange));
-			nranges--;
-		}
-	}
+	eventlog_range_end_subxact(subid, parent, event == SUBXACT_EVENT_COMMIT_SUB);
 }
 
 void
