@@ -550,6 +550,8 @@ search_pages(EventlogCursor *cur, bool by_time, int64 target)
 		}
 	}
 	load_page(cur, lo);
+	if (page_first_start(cur) == 0 && lo < last_page(cur))
+		load_page(cur, ++lo);	/* a gap in the offsets follows a batch that fills pages */
 	cur->pos.block = lo;
 	cur->pos.byte = page_first_start(cur);
 	cur->pos.offset = cur->page_special.first_offset;
