@@ -15,6 +15,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use Exporter 'import';
+use POSIX qw(WNOHANG);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -184,7 +185,15 @@ sub finish_client
 {
 	my ($client) = @_;
 
-	waitpid($client->{pid}, 0);
+	my $left = 100 * $PostgreSQL::Test::Utils::timeout_default;
+
+	while (waitpid($client->{pid}, WNOHANG) == 0)
+	{
+		usleep(10_000);
+		next if $left-- > 0;
+		kill 'KILL', $client->{pid};
+		die "client \"$client->{name}\" does not end";
+	}
 	my $status = $? >> 8;
 	return ($status, slurp_file("$client->{base}.out"), slurp_file("$client->{base}.err"));
 }
