@@ -55,6 +55,17 @@ typedef RelFileNode EventlogFileId;
 extern void eventlog_extend_fork(SMgrRelation smgr, BlockNumber from, BlockNumber nblocks);
 #endif
 
+/* 16: the recursing form of EnableDisableTrigger has the name (ec0925c22a3). */
+#if PG_VERSION_NUM >= 160000
+#define eventlog_disable_triggers(rel) \
+	EnableDisableTrigger(rel, NULL, InvalidOid, TRIGGER_DISABLED, true, false, \
+						 ShareRowExclusiveLock)
+#else
+#define eventlog_disable_triggers(rel) \
+	EnableDisableTriggerNew2(rel, NULL, InvalidOid, TRIGGER_DISABLED, true, false, \
+							 ShareRowExclusiveLock)
+#endif
+
 /* 17: a backend's virtual transaction id moved (ab355e3a88d). */
 #if PG_VERSION_NUM >= 170000
 #define EventlogMyLxid()	(MyProc->vxid.lxid)

@@ -405,11 +405,9 @@ eventlog_produce_before_utility(void)
 }
 
 bool
-eventlog_produce_needs_insert(EventlogTopic *topic, int32 partition)
+eventlog_produce_leaf_needs_insert(EventlogTopic *topic, int32 partition)
 {
-	LeafBuffer *buffer = get_buffer(topic->relid, topic->leaves[partition], partition);
-
-	return buffer->needs_insert || topic->has_transition_table;
+	return get_buffer(topic->relid, topic->leaves[partition], partition)->needs_insert;
 }
 
 void

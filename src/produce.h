@@ -29,7 +29,7 @@ extern void eventlog_produce_record(EventlogTopic *topic, int32 partition,
 
 /*
  * Buffer a record with the next offset in turn, unless the topic's rows have
- * to go through the executor (eventlog_produce_needs_insert): then false.
+ * to go through the executor, because of indexes or triggers: then false.
  */
 extern bool eventlog_produce_try(EventlogTopic *topic, int32 partition,
 								 const EventlogRecord *rec);
@@ -63,10 +63,10 @@ extern void eventlog_produce_flush_all(void);
 extern void eventlog_produce_before_utility(void);
 
 /*
- * Does the topic have indexes or triggers, so that its rows have to go
- * through the executor?  Locks the partition's leaf.
+ * Does the partition's leaf have indexes or row triggers, so that its rows have
+ * to go through the executor?  Locks the leaf.
  */
-extern bool eventlog_produce_needs_insert(EventlogTopic *topic, int32 partition);
+extern bool eventlog_produce_leaf_needs_insert(EventlogTopic *topic, int32 partition);
 
 /*
  * Insert a row through the executor; values are the topic's columns, the

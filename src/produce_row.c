@@ -171,19 +171,17 @@ eventlog_produce_row(Relation leaf, TupleTableSlot *slot)
 		bool		needs_insert;
 
 		partition = eventlog_produce_partition(topic, rec.key, rec.key_len);
-		needs_insert = eventlog_produce_needs_insert(topic, partition);
+		needs_insert = eventlog_produce_leaf_needs_insert(topic, partition);
 
 		/*
-		 * The executor fires the null leaf's triggers, and goes to that leaf
-		 * to fetch the row for them.
+		 * An INSERT of its own for the row would fire the statement's trigger,
+		 * too, which then sees the row twice.
 		 */
-		if ((leaf->trigdesc && (leaf->trigdesc->trig_insert_before_row ||
-								leaf->trigdesc->trig_insert_after_row)) ||
-			(needs_insert && topic->has_transition_table))
+		if (needs_insert && topic->has_transition_table)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("a row inserted into topic \"%s\", which has triggers, must name its partition",
-							topic->name),
+					 errmsg("a row inserted into topic \"%s\" must name its partition", topic->name),
+					 errdetail("The topic has a trigger with a transition table, and indexes or row triggers."),
 					 errhint("Give the partition, or use eventlog.produce(), which chooses it first.")));
 		if (needs_insert)
 		{

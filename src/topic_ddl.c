@@ -42,6 +42,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/tablecmds.h"
+#include "commands/trigger.h"
 #include "commands/tablespace.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
@@ -605,5 +606,26 @@ eventlog_topic_own_leaves(Oid relid)
 	relation_close(rel, NoLock);
 	foreach(lc, leaves)
 		ATExecChangeOwner(lfirst_oid(lc), owner, true, AccessExclusiveLock);
+	CommandCounterIncrement();
+}
+
+void
+eventlog_topic_quiet_null_leaf(Oid relid)
+{
+	int32		partition;
+	EventlogTopic *topic = eventlog_topic_by_relid(relid);
+	Relation	leaf;
+	bool		loud = false;
+
+	if (topic == NULL)
+		topic = eventlog_topic_by_leaf(relid, &partition);
+	if (topic == NULL || !OidIsValid(topic->null_leaf))
+		return;
+	leaf = table_open(topic->null_leaf, ShareRowExclusiveLock);
+	for (int i = 0; leaf->trigdesc && i < leaf->trigdesc->numtriggers; i++)
+		loud |= leaf->trigdesc->triggers[i].tgenabled != TRIGGER_DISABLED;
+	if (loud)
+		eventlog_disable_triggers(leaf);
+	table_close(leaf, NoLock);
 	CommandCounterIncrement();
 }

@@ -54,4 +54,11 @@ extern void eventlog_topic_rename_leaves(Oid relid);
 extern void eventlog_topic_move_leaves(Oid relid);
 extern void eventlog_topic_own_leaves(Oid relid);
 
+/*
+ * Disable the row triggers of the leaf of null: rows only pass through it, and
+ * their triggers are those of the leaf to which they go.  relid is a topic's
+ * or a leaf's.
+ */
+extern void eventlog_topic_quiet_null_leaf(Oid relid);
+
 #endif							/* EVENTLOG_TOPIC_DDL_H */

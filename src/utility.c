@@ -51,7 +51,8 @@ typedef enum FollowUp
 	FOLLOW_RENAME,
 	FOLLOW_SCHEMA,
 	FOLLOW_OWNER,
-	FOLLOW_CREATED
+	FOLLOW_CREATED,
+	FOLLOW_TRIGGERS
 } FollowUp;
 
 EventlogTableKind
@@ -188,6 +189,28 @@ changes_owner(const AlterTableStmt *stmt)
 	return false;
 }
 
+static bool
+enables_triggers(const AlterTableStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->cmds)
+	{
+		switch (lfirst_node(AlterTableCmd, lc)->subtype)
+		{
+			case AT_EnableTrig:
+			case AT_EnableAlwaysTrig:
+			case AT_EnableReplicaTrig:
+			case AT_EnableTrigAll:
+			case AT_EnableTrigUser:
+				return true;
+			default:
+				break;
+		}
+	}
+	return false;
+}
+
 /* Find out what is to be done after the statement, and to which table. */
 static FollowUp
 prepare_follow_up(PlannedStmt **pstmt, bool *read_only_tree, Oid *relid)
@@ -227,8 +250,16 @@ prepare_follow_up(PlannedStmt **pstmt, bool *read_only_tree, Oid *relid)
 				if (changes_owner(stmt) &&
 					eventlog_utility_classify(stmt->relation, relid, NULL) == EVENTLOG_TABLE_TOPIC)
 					return FOLLOW_OWNER;
+				if (enables_triggers(stmt) &&
+					eventlog_utility_classify(stmt->relation, relid, NULL) != EVENTLOG_TABLE_OTHER)
+					return FOLLOW_TRIGGERS;
 				return FOLLOW_NOTHING;
 			}
+		case T_CreateTrigStmt:
+			if (eventlog_utility_classify(((CreateTrigStmt *) statement)->relation,
+										  relid, NULL) == EVENTLOG_TABLE_TOPIC)
+				return FOLLOW_TRIGGERS;
+			return FOLLOW_NOTHING;
 		case T_CreateStmt:
 			return FOLLOW_CREATED;
 		default:
@@ -279,6 +310,10 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 		case FOLLOW_OWNER:
 			CommandCounterIncrement();
 			eventlog_topic_own_leaves(relid);
+			break;
+		case FOLLOW_TRIGGERS:
+			CommandCounterIncrement();
+			eventlog_topic_quiet_null_leaf(relid);
 			break;
 		case FOLLOW_CREATED:
 			CommandCounterIncrement();

@@ -116,7 +116,7 @@ COPY topics.trig (partition, key, value) FROM stdin;
 \.
 SELECT what FROM fired ORDER BY n;
 TRUNCATE fired;
--- the partitioner comes too late for an INSERT's triggers, but not for produce()'s
+-- without a partition the row's triggers are those of the leaf to which it goes
 INSERT INTO topics.trig (key, value) VALUES ('k', 'no partition');
 SELECT eventlog.produce('trig', 'k', 'produced');
 SELECT regexp_replace(what, 'partition \d offset \d+', 'partition N offset N') AS what FROM fired ORDER BY n;
