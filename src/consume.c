@@ -292,6 +292,10 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 		if (cur->reader.error)
 			eventlog_cursor_damaged(cur, cur->reader.error);
 	}
+
+	/* having come to the end, pass over what aborted behind the last record */
+	if (emitter->count > before && !cur->on_batch)
+		position = Max(position, cur->pos.offset);
 	eventlog_cursor_close(cur);
 	UnregisterSnapshot(snapshot);
 	table_close(leaf, NoLock);

@@ -125,6 +125,16 @@ FROM eventlog.partitions WHERE topic = 'c_one';
 SELECT eventlog.produce('c_one', 'after', 'after');
 SELECT record_offset, key FROM eventlog.read(null::topics.c_one, 0, 9);
 
+-- a group passes what aborted at the end of the log, and has no lag
+SELECT eventlog.create_topic('c_abort', 1, 'text', 'text');
+SELECT eventlog.produce('c_abort', null, 'kept');
+BEGIN;
+SELECT eventlog.produce('c_abort', null, 'aborted');
+SELECT first_offset FROM eventlog.flush();
+ROLLBACK;
+SELECT record_offset, value FROM eventlog.consume('g_abort', null::topics.c_abort, auto_commit => true);
+SELECT current_offset, log_end_offset, lag FROM eventlog.consumer_groups WHERE consumer_group = 'g_abort';
+
 -- rows and positions commit together
 CREATE TABLE done (o bigint PRIMARY KEY);
 BEGIN;
