@@ -168,12 +168,17 @@ add_eventlog_path(PlannerInfo *root, RelOptInfo *rel, List *conds, List *strateg
 	CustomPath *cpath = makeNode(CustomPath);
 	QualCost	qual_cost;
 	double		tuples = rel->tuples * fraction;
+	ParamPathInfo *param_info;
+
+	/* as for a sequential scan: LATERAL may ask for other relations' columns */
+	param_info = get_baserel_parampathinfo(root, rel, rel->lateral_relids);
 
 	cost_qual_eval(&qual_cost, rel->baserestrictinfo, root);
 	cpath->path.pathtype = T_CustomScan;
 	cpath->path.parent = rel;
 	cpath->path.pathtarget = rel->reltarget;
-	cpath->path.rows = clamp_row_est(Min(rel->rows, tuples));
+	cpath->path.param_info = param_info;
+	cpath->path.rows = clamp_row_est(Min(param_info ? param_info->ppi_rows : rel->rows, tuples));
 	cpath->path.pathkeys = pathkeys;
 
 	/* a handful of page looks to find the start, then like a sequential scan */
@@ -188,7 +193,7 @@ add_eventlog_path(PlannerInfo *root, RelOptInfo *rel, List *conds, List *strateg
 	else
 		cpath->path.total_cost -= tuples * cpu_operator_cost;	/* as against a sequential scan */
 
-	cpath->flags = CUSTOMPATH_SUPPORT_PROJECTION;
+	cpath->flags = CUSTOMPATH_SUPPORT_PROJECTION | CUSTOMPATH_SUPPORT_BACKWARD_SCAN;
 	cpath->custom_private = list_make3(conds, strategies, makeBoolean(backward));
 	cpath->methods = &path_methods;
 	add_path(rel, &cpath->path);

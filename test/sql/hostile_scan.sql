@@ -21,3 +21,21 @@ SELECT eventlog.create_group('gap', 'gap');
 SELECT record_offset FROM eventlog.consume('gap', 'gap', 1, auto_commit => true);
 SELECT record_offset FROM eventlog.consume('gap', 'gap', 1, auto_commit => true);
 SELECT count(eventlog.drop_topic('gap'));
+
+--
+-- Columns of other tables that LATERAL asks the scan for
+--
+SELECT eventlog.create_topic('lateral', 2, 'text', 'text');
+INSERT INTO topics.lateral (partition, value) SELECT i % 2, i FROM generate_series(0, 19) i;
+CREATE TEMP TABLE outside (n int, name text);
+INSERT INTO outside VALUES (1, 'one'), (2, 'two');
+EXPLAIN (COSTS OFF) SELECT o.n, l.* FROM outside o
+	LEFT JOIN LATERAL (SELECT o.name AS of, o.n + t.record_offset AS sum FROM topics."lateral:0" t WHERE record_offset BETWEEN 5 AND 6) l ON true;
+SELECT o.n, l.* FROM outside o
+	LEFT JOIN LATERAL (SELECT o.name AS of, o.n + t.record_offset AS sum FROM topics."lateral:0" t WHERE record_offset BETWEEN 5 AND 6) l ON true
+	ORDER BY 1, 3;
+SELECT o.n, l.* FROM outside o
+	LEFT JOIN LATERAL (SELECT o.name AS of, o.n + t.record_offset AS sum, t.value FROM topics.lateral t WHERE record_offset BETWEEN o.n AND 2) l ON l.sum > 3
+	ORDER BY 1, 3, 4;
+SELECT count(eventlog.drop_topic('lateral'));
+DROP TABLE outside;
