@@ -46,6 +46,7 @@ typedef struct EventlogScanState
 	uint64		pages_read;		/* by scans that have ended */
 
 	/* no conditions to check, and no output but these columns */
+	bool		both_ways;		/* a cursor may turn round */
 	bool		columns_only;
 	int32		counted;		/* rows of a batch still to be returned unread */
 	int			ncolumns;
@@ -130,7 +131,7 @@ create_scan_state(CustomScan *cscan)
 /*
  * Does the plan return only columns, each at most once, and check nothing?
  * (In-place datums cannot serve a column twice, nor a plan that returns the
- * scan's own slot.)
+ * scan's own slot, nor a scan that may come back to the batch.)
  */
 static void
 find_columns(EventlogScanState *state, CustomScan *cscan)
@@ -140,7 +141,7 @@ find_columns(EventlogScanState *state, CustomScan *cscan)
 	Bitmapset  *seen = NULL;
 	ListCell   *lc;
 
-	if (cscan->scan.plan.qual != NIL || state->css.ss.ps.ps_ProjInfo == NULL)
+	if (cscan->scan.plan.qual != NIL || state->css.ss.ps.ps_ProjInfo == NULL || state->both_ways)
 		return;
 	foreach(lc, cscan->scan.plan.targetlist)
 	{
@@ -177,6 +178,7 @@ begin_scan(CustomScanState *node, EState *estate, int eflags)
 	ExecAssignScanProjectionInfo(&node->ss);
 	node->ss.ps.qual = ExecInitQual(cscan->scan.plan.qual, (PlanState *) node);
 
+	state->both_ways = (eflags & EXEC_FLAG_BACKWARD) != 0;
 	find_columns(state, cscan);
 
 	state->backward = boolVal(lsecond(cscan->custom_private));
@@ -266,21 +268,25 @@ static inline bool
 step(EventlogScanState *state, EventlogRecord *record)
 {
 	EventlogScanDesc *scan;
+	bool		forward = !state->backward;
 
 	if (unlikely(state->scan == NULL))
 		start_scan(state);
 	if (unlikely(state->done))
 		return false;
+	if (unlikely(state->both_ways) &&
+		ScanDirectionIsBackward(state->css.ss.ps.state->es_direction))
+		forward = !forward;
 	scan = (EventlogScanDesc *) state->scan;
 	for (;;)
 	{
 		int64		offset;
 
 		/* most often the batch at hand has another one */
-		if (state->backward || !scan->cur->on_batch ||
+		if (!forward || scan->use_records || !scan->cur->on_batch ||
 			!eventlog_batch_step(&scan->cur->reader, record))
 		{
-			if (!eventlog_scan_step(scan, !state->backward, record))
+			if (!eventlog_scan_step(scan, forward, record))
 				break;
 		}
 		offset = record->offset;
@@ -289,10 +295,11 @@ step(EventlogScanState *state, EventlogRecord *record)
 			pgstat_count_heap_getnext(state->css.ss.ss_currentRelation);
 			return true;
 		}
-		if (state->backward ? offset < state->lo : offset > state->hi)
+		if (forward ? offset > state->hi : offset < state->lo)
 			break;
 	}
-	state->done = true;
+	if (!state->both_ways)
+		state->done = true;
 	return false;
 }
 

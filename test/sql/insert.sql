@@ -383,6 +383,12 @@ FETCH BACKWARD 2 FROM c;
 FETCH FIRST FROM c;
 FETCH BACKWARD 1 FROM c;
 FETCH 1 FROM c;
+-- as a heap, a topic gives a cursor that can turn round without having asked
+DECLARE d CURSOR FOR SELECT record_offset FROM topics."big:0" ORDER BY record_offset DESC;
+FETCH 2 FROM d;
+FETCH BACKWARD 1 FROM d;
+MOVE ALL IN d;
+FETCH BACKWARD 2 FROM d;
 COMMIT;
 
 --
