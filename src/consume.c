@@ -367,7 +367,7 @@ eventlog_consume(PG_FUNCTION_ARGS)
 	while (max_records > 0)
 	{
 		int32		npartitions = emitter.topic->npartitions;
-		int32		start = npartitions == 1 ? 0 :
+		int32		start = npartitions <= 1 ? 0 :
 			(int32) (pg_prng_uint64(&pg_global_prng_state) % npartitions);
 
 		/* what this transaction holds comes first, so that it stays in order */

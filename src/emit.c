@@ -67,6 +67,8 @@ eventlog_emit_begin(EventlogEmitter *emitter, FunctionCallInfo fcinfo, int arg)
 	eventlog_topic_check_acl(emitter->topic, ACL_SELECT);
 
 	InitMaterializedSRF(fcinfo, 0);
+	if (emitter->rsinfo->setDesc->natts != (emitter->typed ? EVENTLOG_NATTS : RECORD_NATTS))
+		elog(ERROR, "type eventlog.record has been changed");
 	if (!emitter->typed)
 		emitter->topic_name = CStringGetTextDatum(emitter->topic->name);
 	emitter->headers_type = TupleDescAttr(emitter->rsinfo->setDesc,

@@ -218,11 +218,24 @@ eventlog_payload_to_datum(EventlogPayloadType type, const char *bytes, int32 len
 
 /* ---- headers ---- */
 
+#define HEADER_NATTS	2
+
+/* Row type of eventlog.header, which is not for others to change. */
+static TupleDesc
+header_tupdesc(Oid type)
+{
+	TupleDesc	desc = lookup_type_cache(type, TYPECACHE_TUPDESC)->tupDesc;
+
+	if (desc == NULL || desc->natts != HEADER_NATTS)
+		elog(ERROR, "type eventlog.header has been changed");
+	return desc;
+}
+
 int32
 eventlog_payload_encode_headers(Datum headers, EventlogBuf *buf)
 {
 	ArrayType  *array = DatumGetArrayTypeP(headers);
-	TypeCacheEntry *type = lookup_type_cache(ARR_ELEMTYPE(array), TYPECACHE_TUPDESC);
+	TupleDesc	desc = header_tupdesc(ARR_ELEMTYPE(array));
 	Datum	   *elements;
 	bool	   *nulls;
 	int			count;
@@ -238,8 +251,8 @@ eventlog_payload_encode_headers(Datum headers, EventlogBuf *buf)
 	{
 		HeapTupleHeader th;
 		HeapTupleData tuple;
-		Datum		values[2];
-		bool		isnull[2];
+		Datum		values[HEADER_NATTS];
+		bool		isnull[HEADER_NATTS];
 		text	   *name;
 		bytea	   *value = NULL;
 
@@ -253,7 +266,7 @@ eventlog_payload_encode_headers(Datum headers, EventlogBuf *buf)
 		ItemPointerSetInvalid(&tuple.t_self);
 		tuple.t_tableOid = InvalidOid;
 		tuple.t_data = th;
-		heap_deform_tuple(&tuple, type->tupDesc, values, isnull);
+		heap_deform_tuple(&tuple, desc, values, isnull);
 		if (isnull[0])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -272,7 +285,7 @@ Datum
 eventlog_payload_decode_headers(const EventlogRecord *rec, Oid array_type)
 {
 	Oid			element = get_element_type(array_type);
-	TypeCacheEntry *type = lookup_type_cache(element, TYPECACHE_TUPDESC);
+	TupleDesc	desc = header_tupdesc(element);
 	Datum	   *elements = palloc(sizeof(Datum) * Max(rec->headers_count, 1));
 	const char *p = rec->headers;
 	const char *end = rec->headers + rec->headers_len;
@@ -285,13 +298,13 @@ eventlog_payload_decode_headers(const EventlogRecord *rec, Oid array_type)
 	while (count < rec->headers_count &&
 		   eventlog_batch_next_header(&p, end, &name, &name_len, &value, &value_len))
 	{
-		Datum		values[2];
-		bool		nulls[2] = {false, value_len < 0};
+		Datum		values[HEADER_NATTS];
+		bool		nulls[HEADER_NATTS] = {false, value_len < 0};
 
 		values[0] = PointerGetDatum(cstring_to_text_with_len(name, name_len));
 		values[1] = value_len < 0 ? (Datum) 0 :
 			PointerGetDatum(cstring_to_text_with_len(value, value_len));
-		elements[count++] = HeapTupleGetDatum(heap_form_tuple(type->tupDesc, values, nulls));
+		elements[count++] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 	}
 	if (count != rec->headers_count)
 		ereport(ERROR,

@@ -68,6 +68,11 @@ eventlog_produce_partition(EventlogTopic *topic, const char *key, int32 key_len)
 
 	if (topic->npartitions == 1)
 		return 0;
+	if (unlikely(topic->npartitions < 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("topic \"%s\" has no partitions", topic->name),
+				 errhint("Make topics with eventlog.create_topic(), not by hand.")));
 	if (key_len >= 0)
 		return eventlog_partition_for_key(key, key_len, topic->npartitions);
 

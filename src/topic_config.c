@@ -287,16 +287,23 @@ set_string(ConfigValue *v, const char *s)
 	v->json.val.string.len = strlen(s);
 }
 
+static bool
+parse_integer(const ConfigDef *def, const char *given, int64 *number)
+{
+	char	   *end;
+
+	errno = 0;
+	*number = strtoll(given, &end, 10);
+	return errno == 0 && end != given && *end == '\0' &&
+		*number >= def->min && *number <= def->max;
+}
+
 static void
 set_integer(const ConfigDef *def, ConfigValue *v, const char *given)
 {
-	char	   *end;
 	int64		number;
 
-	errno = 0;
-	number = strtoll(given, &end, 10);
-	if (errno != 0 || end == given || *end != '\0' ||
-		number < def->min || number > def->max)
+	if (!parse_integer(def, given, &number))
 	{
 		if (def->max == PG_INT64_MAX)
 			invalid_value(def, given,
@@ -404,12 +411,27 @@ string_is(const ConfigValue *values, ConfigId id, const char *s)
 }
 
 /*
- * Read an object of configs into values[].  What is stored has the right
- * types already ("trusted"); a name that it has from a later version of this
- * extension is left out.
+ * Has a stored value the type, and an integer the range, of its config?  Not
+ * if somebody changed eventlog.topic by hand.
+ */
+static bool
+is_stored_value(const ConfigDef *def, const JsonbValue *json)
+{
+	int64		number;
+
+	if (def->type != CONFIG_INTEGER && def->type != CONFIG_RATIO)
+		return json->type == jbvString;
+	return json->type == jbvNumeric &&
+		(def->type == CONFIG_RATIO || parse_integer(def, value_text(json), &number));
+}
+
+/*
+ * Read an object of configs into values[].  What is stored ("stored") was
+ * checked before; what of it makes no sense here, such as a name that it has
+ * from a later version of this extension, is left out.
  */
 static void
-load(Jsonb *object, ConfigValue *values, bool trusted)
+load(Jsonb *object, ConfigValue *values, bool stored)
 {
 	JsonbIterator *it;
 	JsonbIteratorToken token;
@@ -423,7 +445,7 @@ load(Jsonb *object, ConfigValue *values, bool trusted)
 
 		if (token == WJB_KEY)
 		{
-			if (!trusted)
+			if (!stored)
 				id = find_config(json.val.string.val, json.val.string.len);
 			else
 				for (id = NUM_SUPPORTED - 1; id >= 0; id--)
@@ -436,9 +458,9 @@ load(Jsonb *object, ConfigValue *values, bool trusted)
 			continue;
 
 		def = &supported[id];
-		if (trusted)
+		if (stored)
 		{
-			values[id].is_set = true;
+			values[id].is_set = is_stored_value(def, &json);
 			values[id].json = json;
 		}
 		else if (json.type == jbvNull)
