@@ -42,6 +42,9 @@
 #include "log_slot.h"
 #include "log_storage.h"
 
+/* Records that a scan between two parameters is taken to read. */
+#define PIECE_RECORDS	250.0
+
 static set_rel_pathlist_hook_type prev_set_rel_pathlist = NULL;
 
 static Plan *plan_custom_path(PlannerInfo *root, RelOptInfo *rel, CustomPath *path,
@@ -132,6 +135,8 @@ estimate_fraction(PlannerInfo *root, RelOptInfo *rel, Oid relid, List *conds, Li
 	int64		lo = 0,
 				hi = PG_INT64_MAX;
 	double		fraction = 1.0;
+	bool		unknown_lo = false;
+	bool		unknown_hi = false;
 	List	   *others = NIL;
 	ListCell   *lc,
 			   *ls;
@@ -145,19 +150,36 @@ estimate_fraction(PlannerInfo *root, RelOptInfo *rel, Oid relid, List *conds, Li
 	forboth(lc, conds, ls, strategies)
 	{
 		OpExpr	   *op = (OpExpr *) lfirst(lc);
+		int			strategy = lfirst_int(ls);
 		Node	   *value = estimate_expression_value(root, (Node *) lsecond(op->args));
 
 		if (is_offset_condition(op) && IsA(value, Const) && !((Const *) value)->constisnull)
-			eventlog_narrow_offsets(lfirst_int(ls), eventlog_offset_value(((Const *) value)->consttype,
-														((Const *) value)->constvalue), &lo, &hi);
+			eventlog_narrow_offsets(strategy, eventlog_offset_value(((Const *) value)->consttype,
+																	((Const *) value)->constvalue),
+									&lo, &hi);
 		else
+		{
 			others = lappend(others, op);
+			if (is_offset_condition(op))
+			{
+				unknown_lo |= strategy >= BTEqualStrategyNumber;
+				unknown_hi |= strategy <= BTEqualStrategyNumber;
+			}
+		}
 	}
 	lo = Max(lo, meta.log_start_offset);
 	hi = Min(hi, meta.next_offset - 1);
 	fraction = hi < lo ? 0.0 : ((double) (hi - lo) + 1) / total;
 	if (others != NIL)
 		fraction *= clauselist_selectivity(root, others, rel->relid, JOIN_INNER, NULL);
+
+	/*
+	 * Who gives both ends as parameters reads the log piece by piece.  Taking
+	 * the piece for a small one keeps generic plans: there is no other plan to
+	 * be found for a larger one.
+	 */
+	if (unknown_lo && unknown_hi)
+		fraction = Min(fraction, PIECE_RECORDS / total);
 	return fraction;
 }
 

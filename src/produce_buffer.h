@@ -13,7 +13,7 @@
 #include "produce.h"
 
 /* A batch is closed at this many bytes; larger ones compress better. */
-#define BATCH_BYTES				(32 * 1024)
+#define BATCH_BYTES				(16 * 1024)
 #define BATCH_BYTES_COMPRESSED	(64 * 1024)
 
 /* Batches kept for the next transaction, and the most memory of one. */

@@ -13,12 +13,16 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "pgstat.h"
 #include "storage/predicate.h"
 
 #include "clock.h"
 #include "log_storage.h"
 #include "produce_buffer.h"
+
+/* WAL of a bulk load that is left to the WAL writer at a time. */
+#define WRITE_BEHIND_BYTES	(256 * 1024)
 
 int64		eventlog_buffer_append_time = 0;
 
@@ -88,6 +92,24 @@ split_batch(LeafBuffer *buffer, PendingBatch *whole, EventlogBatchBuilder at)
 			later->saved = partial;
 		}
 	}
+}
+
+/*
+ * In a bulk load, have the WAL writer write behind us: a commit that finds most
+ * of its WAL on disk is quick, and on more than one processor the work is
+ * shared.
+ */
+static void
+write_behind(uint32 length)
+{
+	static uint64 written = 0;
+
+	written += length;
+	if (written < WRITE_BEHIND_BYTES)
+		return;
+	written = 0;
+	if (!XLogRecPtrIsInvalid(XactLastRecEnd))
+		XLogSetAsyncXactLSN(XactLastRecEnd);
 }
 
 /*
@@ -181,6 +203,8 @@ eventlog_buffer_append(LeafBuffer *buffer, bool final)
 			app.segment_bytes = config.segment_bytes;
 			base = eventlog_storage_append(rel, &app);
 			eventlog_buffer_append_time = now;
+			if (buffer->first->next != NULL)
+				write_behind(app.length);
 			eventlog_range_note(buffer, final ? GetCurrentSubTransactionId() : buffer->marks[nmark - 1].subid,
 					   base, base + last_delta);
 			pgstat_count_heap_insert(rel, count);
