@@ -125,21 +125,21 @@ static Datum
 value_to_jsonb(Datum value, Oid type)
 {
 	static FmgrInfo flinfo;
-	static Oid	flinfo_type = InvalidOid;
+	static Const *arg = NULL;
 
-	if (flinfo_type != type)
+	if (unlikely(arg == NULL))
 	{
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-		Const	   *arg = makeNullConst(type, -1, InvalidOid);
+		Const	   *dummy = makeNullConst(type, -1, InvalidOid);
 
-		flinfo_type = InvalidOid;
 		fmgr_info_cxt(F_TO_JSONB, &flinfo, TopMemoryContext);
-		fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(arg),
+		fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(dummy),
 												 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL),
 						   &flinfo);
-		flinfo_type = type;
+		arg = dummy;
 		MemoryContextSwitchTo(old);
 	}
+	arg->consttype = type;
 	return FunctionCall1(&flinfo, value);
 }
 

@@ -123,6 +123,7 @@ eventlog_produce_row(Relation leaf, TupleTableSlot *slot)
 	values = slot->tts_values;
 	isnull = slot->tts_isnull;
 
+	MemoryContextReset(row_context);	/* a row that failed may have left something */
 	old = MemoryContextSwitchTo(row_context);
 
 	rec.key = rec.value = rec.headers = NULL;

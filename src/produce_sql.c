@@ -38,7 +38,14 @@ PG_FUNCTION_INFO_V1(eventlog_produce_batch);
 PG_FUNCTION_INFO_V1(eventlog_flush);
 PG_FUNCTION_INFO_V1(eventlog_last_produced);
 
+/*
+ * Where calls convert their arguments.  A call during another one (from a cast
+ * or a trigger) has a context of its own; call_subid is that of the call that
+ * uses call_context, and says nothing once it has been rolled back.
+ */
 static MemoryContext call_context = NULL;
+static SubTransactionId call_subid = InvalidSubTransactionId;
+static LocalTransactionId call_lxid;
 
 /* ---- what all calls begin with ---- */
 
@@ -104,11 +111,37 @@ get_topic(FunctionCallInfo fcinfo, CallSite *site, const char *function)
 			site->topic = topic;
 	}
 	eventlog_topic_check_acl(topic, ACL_INSERT);
+	return topic;
+}
 
-	if (call_context == NULL)
+static MemoryContext
+begin_conversion(void)
+{
+	if (unlikely(call_context == NULL))
 		call_context = AllocSetContextCreate(TopMemoryContext, "eventlog produce call",
 											 ALLOCSET_DEFAULT_SIZES);
-	return topic;
+	if (unlikely(call_subid != InvalidSubTransactionId))
+	{
+		if (call_lxid == EventlogMyLxid() && SubTransactionIsActive(call_subid))
+			return AllocSetContextCreate(CurrentMemoryContext, "eventlog nested produce call",
+										 ALLOCSET_SMALL_SIZES);
+		MemoryContextReset(call_context);	/* that call failed */
+	}
+	call_subid = GetCurrentSubTransactionId();
+	call_lxid = EventlogMyLxid();
+	return call_context;
+}
+
+static void
+end_conversion(MemoryContext context)
+{
+	if (unlikely(context != call_context))
+	{
+		MemoryContextDelete(context);
+		return;
+	}
+	MemoryContextReset(context);
+	call_subid = InvalidSubTransactionId;
 }
 
 static int32
@@ -214,7 +247,6 @@ produce_record(EventlogTopic *topic, int32 partition, EventlogRecord *rec)
 	if (likely(eventlog_produce_try(topic, partition, rec)))
 		return;
 
-	/* triggers may call us again, so nothing of ours may lie in call_context */
 	context = AllocSetContextCreate(CurTransactionContext, "eventlog insert", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(context);
 	memset(isnull, 0, sizeof(isnull));
@@ -242,7 +274,8 @@ eventlog_produce(PG_FUNCTION_ARGS)
 	EventlogTopic *topic = get_topic(fcinfo, site, "produce()");
 	int32		partition = get_partition(fcinfo, 4, topic);
 	EventlogRecord rec;
-	MemoryContext old = MemoryContextSwitchTo(call_context);
+	MemoryContext context = begin_conversion();
+	MemoryContext old = MemoryContextSwitchTo(context);
 
 	rec.key = rec.value = NULL;
 	rec.key_len = rec.value_len = -1;
@@ -260,7 +293,7 @@ eventlog_produce(PG_FUNCTION_ARGS)
 	produce_record(topic, partition, &rec);
 
 	MemoryContextSwitchTo(old);
-	MemoryContextReset(call_context);
+	end_conversion(context);
 	PG_RETURN_VOID();
 }
 
@@ -321,7 +354,8 @@ eventlog_produce_batch(PG_FUNCTION_ARGS)
 				times;
 	int			count;
 	EventlogRecord rec;
-	MemoryContext old;
+	MemoryContext context,
+				old;
 
 	get_column(fcinfo, 1, "keys", &keys);
 	get_column(fcinfo, 2, "vals", &vals);
@@ -338,7 +372,8 @@ eventlog_produce_batch(PG_FUNCTION_ARGS)
 	get_headers(fcinfo, 3, &rec);
 	rec.timestamp = eventlog_produce_timestamp(topic, false, 0);
 
-	old = MemoryContextSwitchTo(call_context);
+	context = begin_conversion();
+	old = MemoryContextSwitchTo(context);
 	for (int i = 0; i < count; i++)
 	{
 		rec.key = rec.value = NULL;
@@ -354,11 +389,12 @@ eventlog_produce_batch(PG_FUNCTION_ARGS)
 													   times.nulls[i] ? 0 :
 													   DatumGetTimestampTz(times.values[i]));
 		produce_record(topic, partition, &rec);
-		MemoryContextReset(call_context);
+		MemoryContextReset(context);
 		if ((i & 1023) == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
 	MemoryContextSwitchTo(old);
+	end_conversion(context);
 	PG_RETURN_INT32(Max(count, 0));
 }
 

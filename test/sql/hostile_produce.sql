@@ -1,0 +1,69 @@
+--
+-- Producing: memory of calls, and calls during calls
+--
+SET client_min_messages = warning;
+
+-- Memory that calls leave behind: none, whatever their types and errors.
+SELECT eventlog.create_topic('leak', 1, 'json', 'json');
+CREATE FUNCTION memory() RETURNS bigint LANGUAGE sql AS
+	'SELECT sum(used_bytes)::bigint FROM pg_backend_memory_contexts';
+DO $$
+DECLARE
+	before bigint;
+BEGIN
+	PERFORM eventlog.produce('leak', 0, now());
+	before := memory();
+	FOR i IN 1..20000 LOOP
+		PERFORM eventlog.produce('leak', i, i::numeric);
+	END LOOP;
+	PERFORM eventlog.flush();
+	IF memory() > before + 500000 THEN
+		RAISE WARNING 'values of two types by turns left % bytes behind', memory() - before;
+	END IF;
+	before := memory();
+	FOR i IN 1..5000 LOOP
+		BEGIN
+			PERFORM eventlog.produce('leak', i, repeat('{', 100));
+		EXCEPTION WHEN invalid_text_representation THEN
+			NULL;
+		END;
+	END LOOP;
+	IF memory() > before + 500000 THEN
+		RAISE WARNING 'failed calls left % bytes behind', memory() - before;
+	END IF;
+	before := memory();
+	FOR i IN 1..5000 LOOP
+		BEGIN
+			INSERT INTO topics.leak (partition, value, headers) VALUES (0, '1', array[null::eventlog.header]);
+		EXCEPTION WHEN null_value_not_allowed THEN
+			NULL;
+		END;
+	END LOOP;
+	IF memory() > before + 500000 THEN
+		RAISE WARNING 'failed rows left % bytes behind', memory() - before;
+	END IF;
+END
+$$;
+
+-- A cast that produces while produce() converts its arguments.
+CREATE TYPE chatty AS ENUM ('1', '2', '3');
+CREATE FUNCTION chatty_to_json(c chatty) RETURNS json LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM eventlog.produce('leak', repeat('"', 2), to_json('from the cast of ' || c));
+	BEGIN
+		PERFORM eventlog.produce('leak', null, repeat('[', 2000));
+	EXCEPTION WHEN invalid_text_representation THEN
+		NULL;
+	END;
+	RETURN to_json('cast ' || c);
+END
+$$;
+CREATE CAST (chatty AS json) WITH FUNCTION chatty_to_json(chatty);
+TRUNCATE topics.leak;
+SELECT eventlog.produce('leak', jsonb_build_object('key', repeat('k', 30)), '1'::chatty);
+SELECT eventlog.produce_batch('leak', array[jsonb_build_object('key', 2), jsonb_build_object('key', 3)], array['2'::chatty, '3'::chatty]);
+SELECT key, value FROM topics.leak ORDER BY record_offset;
+
+SELECT eventlog.drop_topic('leak');
+DROP TYPE chatty CASCADE;
+DROP FUNCTION memory;
