@@ -18,10 +18,17 @@ quiet() {
 # Run a script; print how many seconds its statements between \timing on and
 # \timing off have taken.
 timed() {
-	local out
+	local out=$STAGE/bench/timed.$BASHPID
 
-	out=$(psql -X -q -A -t -v ON_ERROR_STOP=1 "$@") || return 1
-	printf '%s\n' "$out" | awk '/^Time: / { ms += $2 } END { print ms / 1000 }'
+	psql -X -q -A -t -v ON_ERROR_STOP=1 "$@" >"$out" || return 1
+	awk '/^Time: / { ms += $2 } END { print ms / 1000 }' "$out"
+	mv "$out" "$STAGE/bench/timed"
+}
+
+# Of the last timed script: bytes between the first and the last line "wal|N".
+wal_between() {
+	awk -F '|' '$1 == "wal" { if (!n++) from = $2; to = $2 } END { print to - from }' \
+		"$STAGE/bench/timed"
 }
 
 # rate RECORDS SECONDS, or any other quotient

@@ -88,19 +88,27 @@ loop() {
 	SQL
 }
 
-# Into a new file.  WAL is counted here as well.
+# Into a new file, by a session that has done the same before: otherwise its
+# first touch of shared memory would be measured.  WAL is counted here as well.
 load_fresh() {
-	local path=$1 who=$2 before after s
+	local path=$1 who=$2 s n
 
-	create "$who" b | quiet >/dev/null
-	quiet -c CHECKPOINT
-	before=$(wal_position)
-	s=$({ echo '\timing on'; load "$path" "$who" b; } | timed)
-	record "$path fresh" "$who" "$(rate "$(load_count "$path")" "$s")"
-	after=$(wal_position)
+	n=$(load_count "$path")
+	s=$({
+		create "$who" b
+		load "$path" "$who" b
+		drop "$who" b
+		create "$who" b
+		echo "CHECKPOINT;"
+		echo "SELECT 'wal', pg_current_wal_insert_lsn() - '0/0';"
+		echo '\timing on'
+		load "$path" "$who" b
+		echo '\timing off'
+		echo "SELECT 'wal', pg_current_wal_insert_lsn() - '0/0';"
+	} | timed)
+	record "$path fresh" "$who" "$(rate "$n" "$s")"
 	case $path in
-		insert | batch)
-			record "$path wal" "$who" "$(rate "$((after - before))" "$(load_count "$path")")" ;;
+		insert | batch) record "$path wal" "$who" "$(rate "$(wal_between)" "$n")" ;;
 	esac
 	drop "$who" b | quiet
 }
@@ -171,7 +179,7 @@ part_insert() {
 	note "The source of INSERT … SELECT and of \`produce()\` in one statement is a table of $COUNT distinct values; of COPY, a file on the server."
 	note "\`produce_batch\`: a plpgsql loop calls it with one array of 1,000 values until $COUNT are sent. The heaps do the same work by \`INSERT … SELECT unnest(array)\` in the same loop."
 	note "\`produce()\` in one statement: \`SELECT produce(…, value) FROM …\`; the heaps: one INSERT … SELECT of as many rows. In a loop: one \`produce()\`, or one INSERT, each time round. PERFORM starts an executor for each call, whatever it calls, and the last line tells how much that is; where plpgsql evaluates an expression (IF, CONTINUE WHEN, an assignment) it does not."
-	note "New file: a topic or table just made. Space used again: the topic is made, loaded and truncated in one transaction, which keeps its file and its blocks, and the second load is timed, with the commit; the heaps are loaded, emptied by DELETE and VACUUM without truncation, and loaded again. The WAL of what came before is flushed before the clock starts."
+	note "New file: a topic or table just made, by a session that has loaded and dropped one like it before. Space used again: the topic is made, loaded and truncated in one transaction, which keeps its file and its blocks, and the second load is timed, with the commit; the heaps are loaded, emptied by DELETE and VACUUM without truncation, and loaded again. The WAL of what came before is flushed before the clock starts."
 }
 
 # --- one event per commit ---------------------------------------------------
