@@ -26,6 +26,7 @@
 #include "common/pg_prng.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/predicate.h"
 #include "utils/builtins.h"
@@ -311,7 +312,11 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 		}
 	}
 	else if (claim == NULL)
-		LockRelease(&tag, ExclusiveLock, false);	/* nothing there: leave it to others */
+	{
+		/* nothing there: leave it to others, and spare the lock table */
+		LockRelease(&tag, ExclusiveLock, false);
+		UnlockRelationOid(leafid, AccessShareLock);
+	}
 }
 
 static void
