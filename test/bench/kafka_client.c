@@ -4,13 +4,15 @@
  *	  Kafka's rates, for comparison: librdkafka as a producer and a consumer.
  *
  *	kafka_client produce BROKERS TOPIC PARTITION COUNT VALUE_BYTES
- *	kafka_client consume BROKERS TOPIC PARTITION COUNT
+ *	kafka_client consume BROKERS TOPIC PARTITION COUNT [GROUP EACH]
  *
  * Prints one line, "records_per_s=N seconds=S".  "produce" waits for all
  * replicas (acks=all), lingers 5 ms and fills batches of up to 10,000 records;
  * the clock runs from the first record handed over until every one was
  * acknowledged.  "consume" reads from offset 0; its clock runs from the first
- * record received to the last.  A record lost or refused is an error.
+ * record received to the last.  With a GROUP, the group's position is committed,
+ * and the broker's answer waited for, after every EACH records.  A record lost
+ * or refused is an error.
  *
  * Further settings of librdkafka come from the environment as
  * KAFKA_CLIENT_CONF="name=value name=value", compression.type=lz4 for example.
@@ -210,16 +212,65 @@ produce(const char *brokers, const char *topic_name, int32_t partition,
 	return 0;
 }
 
+/*
+ * A queue of the partition's records from offset 0 on.  The group's position
+ * can be committed only by librdkafka's newer consumer, which joins the group
+ * but is told here what to read.
+ */
+static rd_kafka_queue_t *
+start_to_consume(rd_kafka_t *rk, rd_kafka_topic_t *topic, int32_t partition,
+				 const char *group)
+{
+	rd_kafka_queue_t *queue;
+
+	if (group == NULL)
+	{
+		queue = rd_kafka_queue_new(rk);
+		if (rd_kafka_consume_start_queue(topic, partition, 0, queue) != 0)
+			die("could not start to consume", rd_kafka_err2str(rd_kafka_last_error()));
+	}
+	else
+	{
+		rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+		rd_kafka_resp_err_t err;
+
+		rd_kafka_poll_set_consumer(rk);
+		rd_kafka_topic_partition_list_add(list, rd_kafka_topic_name(topic), partition)->offset = 0;
+		err = rd_kafka_assign(rk, list);
+		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+			die("could not start to consume", rd_kafka_err2str(err));
+		rd_kafka_topic_partition_list_destroy(list);
+		queue = rd_kafka_queue_get_consumer(rk);
+	}
+	return queue;
+}
+
+/* Commit the group's position and wait for the answer. */
+static void
+commit_position(rd_kafka_t *rk, const char *topic, int32_t partition, int64_t next)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_resp_err_t err;
+
+	rd_kafka_topic_partition_list_add(list, topic, partition)->offset = next;
+	err = rd_kafka_commit(rk, list, 0);
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		die("could not commit", rd_kafka_err2str(err));
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
 static int
 consume(const char *brokers, const char *topic_name, int32_t partition,
-		int64_t count)
+		int64_t count, const char *group, int64_t each)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	rd_kafka_message_t **messages = malloc(BATCH * sizeof(*messages));
+	size_t		most = group && each < BATCH ? (size_t) each : BATCH;
 	rd_kafka_t *rk;
 	rd_kafka_topic_t *topic;
 	rd_kafka_queue_t *queue;
 	int64_t		received = 0;
+	int64_t		committed = 0;
 	int64_t		last_offset = -1;
 	double		first = 0;
 	double		last = now();
@@ -229,17 +280,20 @@ consume(const char *brokers, const char *topic_name, int32_t partition,
 	set(conf, "fetch.message.max.bytes", "8388608");
 	set(conf, "queued.min.messages", "1000000");
 	set(conf, "queued.max.messages.kbytes", "1048576");
+	if (group)
+	{
+		set(conf, "group.id", group);
+		set(conf, "enable.auto.commit", "false");
+	}
 	set_from_environment(conf);
 	rk = new_client(RD_KAFKA_CONSUMER, conf);
 	topic = new_topic(rk, topic_name);
 	wait_for_metadata(rk, topic);
-	queue = rd_kafka_queue_new(rk);
-	if (rd_kafka_consume_start_queue(topic, partition, 0, queue) != 0)
-		die("could not start to consume", rd_kafka_err2str(rd_kafka_last_error()));
+	queue = start_to_consume(rk, topic, partition, group);
 
 	while (received < count)
 	{
-		ssize_t		n = rd_kafka_consume_batch_queue(queue, 100, messages, BATCH);
+		ssize_t		n = rd_kafka_consume_batch_queue(queue, 100, messages, most);
 		ssize_t		i;
 
 		if (n < 0)
@@ -265,10 +319,18 @@ consume(const char *brokers, const char *topic_name, int32_t partition,
 				die("could not consume", rd_kafka_message_errstr(messages[i]));
 			rd_kafka_message_destroy(messages[i]);
 		}
+		if (group && (received - committed >= each || (received >= count && n > 0)))
+		{
+			commit_position(rk, topic_name, partition, last_offset + 1);
+			committed = received;
+		}
 	}
 	report(received, now() - first);
 
-	rd_kafka_consume_stop(topic, partition);
+	if (group)
+		rd_kafka_consumer_close(rk);
+	else
+		rd_kafka_consume_stop(topic, partition);
 	rd_kafka_queue_destroy(queue);
 	rd_kafka_topic_destroy(topic);
 	rd_kafka_destroy(rk);
@@ -296,11 +358,11 @@ main(int argc, char **argv)
 	if (argc == 7 && strcmp(argv[1], "produce") == 0)
 		return produce(argv[2], argv[3], (int32_t) number(argv[4], 0),
 					   number(argv[5], 1), (size_t) number(argv[6], 0));
-	if (argc == 6 && strcmp(argv[1], "consume") == 0)
-		return consume(argv[2], argv[3], (int32_t) number(argv[4], 0),
-					   number(argv[5], 1));
+	if ((argc == 6 || argc == 8) && strcmp(argv[1], "consume") == 0)
+		return consume(argv[2], argv[3], (int32_t) number(argv[4], 0), number(argv[5], 1),
+					   argc == 8 ? argv[6] : NULL, argc == 8 ? number(argv[7], 1) : 0);
 	fprintf(stderr,
 			"usage: kafka_client produce BROKERS TOPIC PARTITION COUNT VALUE_BYTES\n"
-			"       kafka_client consume BROKERS TOPIC PARTITION COUNT\n");
+			"       kafka_client consume BROKERS TOPIC PARTITION COUNT [GROUP EACH]\n");
 	return 2;
 }
