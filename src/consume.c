@@ -248,7 +248,12 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 
 	leaf = try_table_open(leafid, AccessShareLock);
 	if (leaf == NULL)
-		return;					/* dropped meanwhile */
+	{
+		/* dropped meanwhile */
+		if (claim == NULL)
+			LockRelease(&tag, ExclusiveLock, false);
+		return;
+	}
 	snapshot = eventlog_fresh_snapshot();
 	if (claim)
 	{
@@ -335,7 +340,8 @@ commit_claims(const char *group)
 	{
 		if (group && strcmp(claims[i].group, group) != 0)
 			continue;
-		if (claims[i].position > claims[i].committed)
+		if (claims[i].position > claims[i].committed &&
+			eventlog_topic_by_relid(claims[i].topic) != NULL)	/* else dropped since */
 			commit_claim(&claims[i], claims[i].position);
 	}
 }
@@ -390,6 +396,7 @@ eventlog_consume(PG_FUNCTION_ARGS)
 		}
 		if (emitter.count > 0 || !eventlog_wait_a_moment(deadline))
 			break;
+		emitter.topic = eventlog_topic_after_wait(emitter.topic);
 	}
 	if (auto_commit)
 		commit_claims(group);

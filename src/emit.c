@@ -19,6 +19,7 @@
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -150,6 +151,20 @@ eventlog_wait_a_moment(TimestampTz deadline)
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 	return true;
+}
+
+EventlogTopic *
+eventlog_topic_after_wait(EventlogTopic *topic)
+{
+	EventlogTopic *now;
+
+	AcceptInvalidationMessages();
+	now = eventlog_topic_by_relid(topic->relid);
+	if (now == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("topic \"%s\" does not exist any more", topic->name)));
+	return now;
 }
 
 TimestampTz

@@ -52,6 +52,12 @@ extern Snapshot eventlog_fresh_snapshot(void);
  */
 extern bool eventlog_wait_a_moment(TimestampTz deadline);
 
+/*
+ * The topic as it is now, after a wait: partitions may have been added.
+ * Errors: it does not exist any more.
+ */
+extern EventlogTopic *eventlog_topic_after_wait(EventlogTopic *topic);
+
 /* Deadline of a max_wait argument that starts now.  Errors: negative, null. */
 extern TimestampTz eventlog_deadline(FunctionCallInfo fcinfo, int arg);
 

@@ -339,6 +339,7 @@ eventlog_tail(PG_FUNCTION_ARGS)
 		}
 		if (nrecords > 0 || n == 0 || !eventlog_wait_a_moment(deadline))
 			break;
+		topic = eventlog_topic_after_wait(topic);
 	}
 	return (Datum) 0;
 }
