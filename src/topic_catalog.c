@@ -310,7 +310,8 @@ eventlog_topic_changed(PG_FUNCTION_ARGS)
 		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
 			continue;
 		CacheInvalidateRelcacheByRelid(relid);
-		if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) &&
+			get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
 		{
 			ObjectAddress table;
 			ObjectAddress am;

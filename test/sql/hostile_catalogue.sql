@@ -25,6 +25,12 @@ SELECT eventlog.read('no_topic', 0, 0);
 DELETE FROM eventlog.topic WHERE name = 'no_topic';
 DROP TABLE no_topic;
 
+-- DROP EXTENSION would take along what depends on it
+INSERT INTO eventlog.topic (relation, name) VALUES ('pg_class', 'no_topic');
+SELECT count(*) FROM pg_depend d JOIN pg_am a ON d.refobjid = a.oid
+	WHERE a.amname = 'eventlog' AND d.objid = 'pg_class'::regclass;
+DELETE FROM eventlog.topic WHERE name = 'no_topic';
+
 -- types of the extension that have been changed
 BEGIN;
 ALTER TYPE eventlog.header ADD ATTRIBUTE more int;
