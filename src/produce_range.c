@@ -23,6 +23,27 @@ static int	nlast_ranges = 0;
 static int	maxlast_ranges = 0;
 
 /*
+ * Do these offsets go on where the last of the first n ranges of their leaf
+ * ended?  Then they become part of it.
+ */
+static bool
+extend_last(int n, Oid leaf, SubTransactionId subid, int64 first, int64 last)
+{
+	for (int i = n - 1; i >= 0 && i >= n - 16; i--)
+	{
+		EventlogRange *range = &ranges[i];
+
+		if (range->leaf != leaf)
+			continue;
+		if (range->last_offset + 1 != first || range->subid != subid || range->reported)
+			return false;
+		range->last_offset = last;
+		return true;
+	}
+	return false;
+}
+
+/*
  * Remember offsets that went to records of this subtransaction.
  */
 void
@@ -30,20 +51,8 @@ eventlog_range_note(const LeafBuffer *buffer, SubTransactionId subid, int64 firs
 {
 	EventlogRange *range;
 
-	/* does it go on where this partition's last range ended? */
-	for (int i = nranges - 1; i >= 0 && i >= nranges - 16; i--)
-	{
-		range = &ranges[i];
-		if (range->leaf == buffer->leaf)
-		{
-			if (range->last_offset + 1 == first && range->subid == subid && !range->reported)
-			{
-				range->last_offset = last;
-				return;
-			}
-			break;
-		}
-	}
+	if (extend_last(nranges, buffer->leaf, subid, first, last))
+		return;
 	if (nranges == maxranges)
 	{
 		int			n = Max(maxranges * 2, 16);
@@ -119,6 +128,10 @@ eventlog_range_end_subxact(SubTransactionId subid, SubTransactionId parent, bool
 			if (!commit)
 				continue;
 			ranges[i].subid = parent;
+			if (!ranges[i].reported &&
+				extend_last(kept, ranges[i].leaf, parent, ranges[i].first_offset,
+							ranges[i].last_offset))
+				continue;
 		}
 		ranges[kept++] = ranges[i];
 	}

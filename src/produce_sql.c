@@ -420,14 +420,20 @@ static void
 return_ranges(FunctionCallInfo fcinfo, EventlogRange *ranges, int count, bool once)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	EventlogRange *sorted = MemoryContextAllocHuge(CurrentMemoryContext,
-												   sizeof(EventlogRange) * Max(count, 1));
+	EventlogRange *sorted;
 	int			nsorted = 0;
+	int			first = 0;
 
-	for (int i = 0; i < count; i++)
+	/* a call tells all that there is, so what was told lies in front */
+	if (once)
 	{
-		if (once && ranges[i].reported)
-			continue;
+		for (first = count; first > 0 && !ranges[first - 1].reported;)
+			first--;
+	}
+	sorted = MemoryContextAllocHuge(CurrentMemoryContext,
+									sizeof(EventlogRange) * Max(count - first, 1));
+	for (int i = first; i < count; i++)
+	{
 		sorted[nsorted++] = ranges[i];
 		if (once)
 			ranges[i].reported = true;

@@ -67,3 +67,37 @@ SELECT key, value FROM topics.leak ORDER BY record_offset;
 SELECT eventlog.drop_topic('leak');
 DROP TYPE chatty CASCADE;
 DROP FUNCTION memory;
+
+-- What flush() tells, and what it does not tell again, over savepoints; many
+-- calls and many savepoints cost as much each as a few.
+SELECT eventlog.create_topic('ranges', 1, 'text', 'text');
+BEGIN;
+SELECT eventlog.produce('ranges', null, '0');
+SAVEPOINT a;
+SELECT eventlog.produce('ranges', null, '1');
+SAVEPOINT b;
+SELECT eventlog.produce('ranges', null, 'rolled back');
+SELECT * FROM eventlog.flush();
+ROLLBACK TO b;
+SELECT eventlog.produce('ranges', null, '3');
+SELECT * FROM eventlog.flush();
+RELEASE a;
+SELECT * FROM eventlog.flush();
+SELECT eventlog.produce('ranges', null, '4');
+SAVEPOINT c;
+INSERT INTO topics.ranges (value) VALUES ('5') RETURNING record_offset;
+RELEASE c;
+INSERT INTO topics.ranges (value) VALUES ('6') RETURNING record_offset;
+SELECT * FROM eventlog.flush();
+COMMIT;
+SELECT * FROM eventlog.last_produced();
+DO $$
+BEGIN
+	FOR i IN 1..100000 LOOP
+		PERFORM eventlog.produce('ranges', null, 'x');
+		PERFORM eventlog.flush();
+	END LOOP;
+END
+$$;
+SELECT * FROM eventlog.last_produced();
+SELECT eventlog.drop_topic('ranges');
