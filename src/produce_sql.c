@@ -56,6 +56,7 @@ typedef struct CallSite
 	Oid			value_type;
 	bool		stable_topic;	/* the topic's name is the same in every call */
 	EventlogTopic *topic;		/* then: what the last call found, or NULL */
+	uint32		topic_reads;	/* and whether it is still the same */
 } CallSite;
 
 static CallSite *
@@ -97,7 +98,7 @@ get_topic(FunctionCallInfo fcinfo, CallSite *site, const char *function)
 	PreventCommandIfParallelMode(function);
 
 	topic = site->topic;
-	if (topic == NULL || !topic->valid)
+	if (topic == NULL || !topic->valid || topic->reads != site->topic_reads)
 	{
 		arg = PG_GETARG_TEXT_PP(0);
 		len = Min(VARSIZE_ANY_EXHDR(arg), EVENTLOG_TOPIC_NAME_MAX);
@@ -108,7 +109,10 @@ get_topic(FunctionCallInfo fcinfo, CallSite *site, const char *function)
 		else
 			topic = eventlog_topic_by_name(name, false);
 		if (site->stable_topic)
+		{
 			site->topic = topic;
+			site->topic_reads = topic->reads;
+		}
 	}
 	eventlog_topic_check_acl(topic, ACL_INSERT);
 	return topic;

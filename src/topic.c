@@ -339,6 +339,7 @@ read_topic(EventlogTopic *topic)
 	Oid			leaf;
 	uint64		before = invalidations;
 
+	topic->reads++;
 	topic->is_topic = eventlog_topic_catalog_get(topic->relid, &name, &config);
 	if (!topic->is_topic)
 	{

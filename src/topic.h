@@ -55,6 +55,7 @@ typedef struct EventlogTopic
 	Oid			relid;			/* the partitioned table; hash key */
 	char		name[EVENTLOG_TOPIC_NAME_MAX + 1];
 	bool		valid;			/* false: rebuilt at the next lookup */
+	uint32		reads;			/* how often it was rebuilt; its name may change */
 	bool		is_topic;		/* false: a table that is no topic, or not yet:
 								 * a dump is being restored */
 	EventlogPayloadType key_type;

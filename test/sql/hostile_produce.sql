@@ -101,3 +101,23 @@ END
 $$;
 SELECT * FROM eventlog.last_produced();
 SELECT eventlog.drop_topic('ranges');
+
+-- A call site that is used again after the topic of that name is another one
+SELECT eventlog.create_topic('site', 1, 'text', 'text');
+DO $$
+DECLARE
+	n int;
+BEGIN
+	FOR i IN 1..3 LOOP
+		n := eventlog.produce_batch('site', null::text[], array['call ' || i]);
+		IF i = 1 THEN
+			ALTER TABLE topics.site RENAME TO renamed;
+			PERFORM eventlog.create_topic('site', 1, 'text', 'text');
+			PERFORM eventlog.produce('renamed', null, 'to the renamed one');
+		END IF;
+	END LOOP;
+END
+$$;
+SELECT value FROM topics.site;
+SELECT value FROM topics.renamed;
+SELECT eventlog.drop_topic('site'), eventlog.drop_topic('renamed');
