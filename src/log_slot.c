@@ -225,16 +225,72 @@ es_materialize(TupleTableSlot *slot)
 	es->has_record = false;		/* its bytes may go now */
 }
 
+/*
+ * Copy a row, as COPY into a topic does with each.  The columns' bytes go into
+ * a buffer that the slot keeps, which costs no allocation a row.
+ */
 static void
 es_copyslot(TupleTableSlot *dst, TupleTableSlot *src)
 {
-	TTSOpsVirtual.copyslot(dst, src);
-	((EventlogSlot *) dst)->has_record = false;
+	EventlogSlot *es = (EventlogSlot *) dst;
+	TupleDesc	desc = dst->tts_tupleDescriptor;
+	int			natts = src->tts_tupleDescriptor->natts;
+	Size		size = 0;
+	char	   *p;
+
+	es_clear(dst);
+	slot_getallattrs(src);
+	for (int i = 0; i < natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attbyval || src->tts_isnull[i])
+			continue;
+		if (att->attlen != -1 ||
+			VARATT_IS_EXTERNAL_EXPANDED(DatumGetPointer(src->tts_values[i])))
+		{
+			TTSOpsVirtual.copyslot(dst, src);
+			size = 0;
+			break;
+		}
+		size += MAXALIGN(VARSIZE_ANY(DatumGetPointer(src->tts_values[i])));
+	}
+
+	if (TTS_EMPTY(dst))
+	{
+		es->value.len = 0;
+		if (unlikely(es->value.cap < size))
+		{
+			MemoryContext old = MemoryContextSwitchTo(dst->tts_mcxt);
+
+			eventlog_buf_reserve(&es->value, size);
+			MemoryContextSwitchTo(old);
+		}
+		p = es->value.data;
+		for (int i = 0; i < natts; i++)
+		{
+			Datum		value = src->tts_values[i];
+
+			dst->tts_isnull[i] = src->tts_isnull[i];
+			if (!src->tts_isnull[i] && !TupleDescAttr(desc, i)->attbyval)
+			{
+				Size		len = VARSIZE_ANY(DatumGetPointer(value));
+
+				memcpy(p, DatumGetPointer(value), len);
+				value = PointerGetDatum(p);
+				p += MAXALIGN(len);
+			}
+			dst->tts_values[i] = value;
+		}
+		dst->tts_nvalid = natts;
+		dst->tts_flags &= ~TTS_FLAG_EMPTY;
+	}
+
 	dst->tts_tid = src->tts_tid;
 	if (eventlog_is_slot(src))
 	{
-		((EventlogSlot *) dst)->xmin = ((EventlogSlot *) src)->xmin;
-		((EventlogSlot *) dst)->cmin = ((EventlogSlot *) src)->cmin;
+		es->xmin = ((EventlogSlot *) src)->xmin;
+		es->cmin = ((EventlogSlot *) src)->cmin;
 	}
 }
 
