@@ -54,7 +54,7 @@ static int	nrunning = 0;
 static int	maxrunning = 0;
 
 static PendingBatch *spares = NULL;
-static int	nspares = 0;
+static uint64 spare_bytes = 0;
 /* ---- memory ---- */
 
 PendingBatch *
@@ -65,7 +65,7 @@ eventlog_buffer_new_batch(void)
 	if (batch)
 	{
 		spares = batch->next;
-		nspares--;
+		spare_bytes -= batch->builder.buf.cap;
 	}
 	else
 	{
@@ -89,11 +89,12 @@ eventlog_buffer_free_batch(PendingBatch *batch)
 {
 	pending_bytes -= batch->builder.buf.cap;
 	pending_records -= batch->builder.count;
-	if (nspares < MAX_SPARE_BATCHES && batch->builder.buf.cap <= MAX_SPARE_BYTES)
+	if (batch->builder.buf.cap <= MAX_SPARE_BYTES &&
+		spare_bytes + batch->builder.buf.cap <= MAX_SPARE_TOTAL)
 	{
 		batch->next = spares;
 		spares = batch;
-		nspares++;
+		spare_bytes += batch->builder.buf.cap;
 		return;
 	}
 	eventlog_buf_free(&batch->builder.buf);
@@ -345,6 +346,14 @@ add_record(LeafBuffer *buffer, const EventlogTopic *topic, const EventlogRecord 
 	{
 		batch = eventlog_buffer_new_batch();
 		batch->base_offset = explicit_offset;
+		if (buffer->last != NULL && batch->builder.buf.cap < limit + BLCKSZ)
+		{
+			/* after a full batch another one is likely */
+			uint64		cap = batch->builder.buf.cap;
+
+			eventlog_buf_reserve(&batch->builder.buf, limit + BLCKSZ - batch->builder.buf.len);
+			pending_bytes += batch->builder.buf.cap - cap;
+		}
 		add_batch(buffer, batch);
 	}
 

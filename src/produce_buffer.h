@@ -16,8 +16,8 @@
 #define BATCH_BYTES				(16 * 1024)
 #define BATCH_BYTES_COMPRESSED	(64 * 1024)
 
-/* Batches kept for the next transaction, and the most memory of one. */
-#define MAX_SPARE_BATCHES		4
+/* Memory of batches kept for the next transaction, and the most of one. */
+#define MAX_SPARE_TOTAL			(4 * 1024 * 1024)
 #define MAX_SPARE_BYTES			(256 * 1024)
 
 /* Where a running query divides the records of a batch. */
