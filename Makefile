@@ -13,7 +13,7 @@ PG_CONFIG ?= pg_config
 
 # What needs no PGXS comes first: these run before the packages are there, and
 # PGXS has a "check" of its own that only says that it does nothing.
-house_goals := demo check format-check
+house_goals := demo check bench format-check
 
 ifneq ($(filter $(house_goals),$(MAKECMDGOALS)),)
 
@@ -24,6 +24,8 @@ demo:
 	@test/demo.sh
 check:
 	@test/check.sh
+bench:
+	@test/bench/run.sh
 format-check:
 	@test/format.sh --check
 
