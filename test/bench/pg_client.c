@@ -3,13 +3,15 @@
  * pg_client.c
  *	  A client of pg_eventlog, for comparison with kafka_client.c.
  *
- *	pg_client produce CONNINFO TOPIC COUNT VALUE_BYTES ARRAY
+ *	pg_client produce CONNINFO TOPIC COUNT VALUE_BYTES ARRAY [WARM_UP]
  *	pg_client consume CONNINFO GROUP TOPIC COUNT MAX_RECORDS
  *
  * Prints one line, "records_per_s=N seconds=S".  "produce" sends arrays of
  * ARRAY values to produce_batch(), as binary parameters, a few calls ahead of
  * the answers (libpq's pipeline mode), and commits every million records; the
- * clock runs from the first value made to the last commit's answer.  "consume"
+ * clock runs from the first value made to the last commit's answer.  If there is
+ * a topic WARM_UP, the session does the same with that first, and drops it: the
+ * process that serves us is then as old as a broker's is.  "consume"
  * gives one transaction to each batch of up to MAX_RECORDS records, which it
  * fetches in binary form; the commit of one batch and the query for the next
  * travel together.  Its clock runs from the first batch received to the last
@@ -92,6 +94,39 @@ finish(void)
 	PQclear(result());
 }
 
+/* Have what was sent so far answered. */
+static void
+flush(void)
+{
+	check(PQsendFlushRequest(conn), "flush");
+	check(PQflush(conn) == 0, "flush");
+}
+
+static void
+leave_pipeline(void)
+{
+	PGresult   *res;
+
+	check(PQpipelineSync(conn), "sync");
+	res = PQgetResult(conn);
+	if (PQresultStatus(res) != PGRES_PIPELINE_SYNC)
+		die("sync", PQerrorMessage(conn));
+	PQclear(res);
+	check(PQexitPipelineMode(conn), "pipeline");
+}
+
+static void
+drop_topic(const char *topic)
+{
+	const char *params[1] = {topic};
+	PGresult   *res = PQexecParams(conn, "SELECT eventlog.drop_topic($1)", 1, NULL,
+								   params, NULL, NULL, 0);
+
+	if (PQresultStatus(res) != PGRES_TUPLES_OK)
+		die(topic, PQresultErrorMessage(res));
+	PQclear(res);
+}
+
 static void
 connect_to(const char *conninfo)
 {
@@ -154,21 +189,15 @@ make_array(char *to, int64_t first, int count, int value_bytes)
 	return (int) (p - to);
 }
 
-static int
-produce(const char *topic, int64_t count, int value_bytes, int array)
+/* Send that many records; returns the seconds it took. */
+static double
+send_records(const char *topic, int64_t count, int value_bytes, int array, char *values)
 {
-	const Oid	types[] = {TEXT_OID, TEXT_ARRAY_OID};
-	char	   *values = malloc((size_t) array * ((size_t) value_bytes + 4) + 64);
 	int			ahead = 0;
 	int64_t		sent = 0;
-	double		start;
+	double		start = now();
 
-	prepare("begin", "BEGIN", 0, NULL);
-	prepare("commit", "COMMIT", 0, NULL);
-	prepare("produce", "SELECT eventlog.produce_batch($1, null, $2)", 2, types);
 	check(PQenterPipelineMode(conn), "pipeline");
-
-	start = now();
 	while (sent < count)
 	{
 		int64_t		until = sent + RECORDS_PER_COMMIT < count ? sent + RECORDS_PER_COMMIT : count;
@@ -183,19 +212,36 @@ produce(const char *topic, int64_t count, int value_bytes, int array)
 			int			formats[2] = {0, 1};
 
 			check(PQsendQueryPrepared(conn, "produce", 2, params, lengths, formats, 1), "produce");
-			check(PQsendFlushRequest(conn), "flush");
-			check(PQflush(conn) == 0, "flush");
+			flush();
 			sent += n;
 			for (ahead++; ahead > AHEAD; ahead--)
 				finish();
 		}
 		send_statement("commit");
-		check(PQsendFlushRequest(conn), "flush");
-		check(PQflush(conn) == 0, "flush");
+		flush();
 		for (ahead++; ahead > 0; ahead--)
 			finish();
 	}
-	report(sent, now() - start);
+	return now() - start;
+}
+
+static int
+produce(const char *topic, int64_t count, int value_bytes, int array, const char *warm_up)
+{
+	const Oid	types[] = {TEXT_OID, TEXT_ARRAY_OID};
+	char	   *values = malloc((size_t) array * ((size_t) value_bytes + 4) + 64);
+
+	prepare("begin", "BEGIN", 0, NULL);
+	prepare("commit", "COMMIT", 0, NULL);
+	prepare("produce", "SELECT eventlog.produce_batch($1, null, $2)", 2, types);
+
+	if (warm_up)
+	{
+		send_records(warm_up, count, value_bytes, array, values);
+		leave_pipeline();
+		drop_topic(warm_up);
+	}
+	report(count, send_records(topic, count, value_bytes, array, values));
 	return 0;
 }
 
@@ -238,8 +284,7 @@ consume(const char *group, const char *topic, int64_t count, int max_records)
 		int			rows;
 		int			i;
 
-		check(PQsendFlushRequest(conn), "flush");
-		check(PQflush(conn) == 0, "flush");
+		flush();
 		finish();				/* BEGIN */
 		res = result();
 		rows = PQntuples(res);
@@ -270,8 +315,7 @@ consume(const char *group, const char *topic, int64_t count, int max_records)
 			send_statement("begin");
 			send_statement("consume");
 		}
-		check(PQsendFlushRequest(conn), "flush");
-		check(PQflush(conn) == 0, "flush");
+		flush();
 		finish();				/* commit() */
 		finish();				/* COMMIT */
 		if (received >= count)
@@ -300,17 +344,17 @@ number(const char *text, int64_t low)
 int
 main(int argc, char **argv)
 {
-	if (argc == 7)
+	if (argc == 7 || argc == 8)
 	{
 		connect_to(argv[2]);
 		if (strcmp(argv[1], "produce") == 0)
 			return produce(argv[3], number(argv[4], 1), (int) number(argv[5], 1),
-						   (int) number(argv[6], 1));
-		if (strcmp(argv[1], "consume") == 0)
+						   (int) number(argv[6], 1), argc == 8 ? argv[7] : NULL);
+		if (strcmp(argv[1], "consume") == 0 && argc == 7)
 			return consume(argv[3], argv[4], number(argv[5], 1), (int) number(argv[6], 1));
 	}
 	fprintf(stderr,
-			"usage: pg_client produce CONNINFO TOPIC COUNT VALUE_BYTES ARRAY\n"
+			"usage: pg_client produce CONNINFO TOPIC COUNT VALUE_BYTES ARRAY [WARM_UP]\n"
 			"       pg_client consume CONNINFO GROUP TOPIC COUNT MAX_RECORDS\n");
 	return 2;
 }
