@@ -55,6 +55,7 @@ static int	maxrunning = 0;
 
 static PendingBatch *spares = NULL;
 static uint64 spare_bytes = 0;
+static bool overflowed = false; /* in this transaction */
 /* ---- memory ---- */
 
 PendingBatch *
@@ -447,6 +448,26 @@ eventlog_produce_flush_for(PlannedStmt *plan)
 
 /* ---- records ---- */
 
+/* How much may be buffered. */
+static inline uint64
+append_at(void)
+{
+	uint64		limit = (uint64) eventlog_producer_buffer * 1024;
+
+	return overflowed ? Min(limit, OVERFLOW_STEP) : limit;
+}
+
+/*
+ * The buffer is full.  From now on the transaction holds the last stable
+ * offset, and would gain nothing by letting much memory fill up again.
+ */
+static void
+append_early(void)
+{
+	eventlog_produce_flush_all();
+	overflowed = true;
+}
+
 void
 eventlog_produce_record(EventlogTopic *topic, int32 partition, const EventlogRecord *rec,
 						int64 explicit_offset)
@@ -454,8 +475,8 @@ eventlog_produce_record(EventlogTopic *topic, int32 partition, const EventlogRec
 	LeafBuffer *buffer = get_buffer(topic->relid, topic->leaves[partition], partition);
 
 	add_record(buffer, topic, rec, explicit_offset);
-	if (unlikely(pending_bytes > (uint64) eventlog_producer_buffer * 1024))
-		eventlog_produce_flush_all();
+	if (unlikely(pending_bytes > append_at()))
+		append_early();
 }
 
 bool
@@ -466,8 +487,8 @@ eventlog_produce_try(EventlogTopic *topic, int32 partition, const EventlogRecord
 	if (unlikely(buffer->needs_insert || topic->has_transition_table))
 		return false;
 	add_record(buffer, topic, rec, -1);
-	if (unlikely(pending_bytes > (uint64) eventlog_producer_buffer * 1024))
-		eventlog_produce_flush_all();
+	if (unlikely(pending_bytes > append_at()))
+		append_early();
 	return true;
 }
 
@@ -504,6 +525,7 @@ forget_all(bool keep_ranges)
 		buffer->listed = false;
 	}
 	eventlog_range_end_xact(keep_ranges);
+	overflowed = false;
 	ntouched = 0;
 }
 

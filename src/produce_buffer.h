@@ -20,6 +20,9 @@
 #define MAX_SPARE_TOTAL			(4 * 1024 * 1024)
 #define MAX_SPARE_BYTES			(256 * 1024)
 
+/* A transaction that has outgrown the buffer once goes on in steps of this. */
+#define OVERFLOW_STEP			((uint64) 1024 * 1024)
+
 /* Where a running query divides the records of a batch. */
 typedef struct Cut
 {
