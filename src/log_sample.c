@@ -112,7 +112,6 @@ eventlog_sample_next_block(TableScanDesc sscan, struct SampleScanState *state)
 	scan->started = true;
 	scan->sample_block = block;
 	scan->sample_first = meta->log_start_offset + (int64) block * SAMPLE_BLOCK;
-	scan->sample_next = scan->sample_first;
 	return true;
 }
 

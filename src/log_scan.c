@@ -218,8 +218,8 @@ step_onto(EventlogCursor *cur, const EventlogPos *next)
 /*
  * Read the records of the batch on which the cursor stands.
  */
-static void
-read_body(EventlogCursor *cur)
+void
+eventlog_cursor_read(EventlogCursor *cur)
 {
 	uint32		length = cur->entry.length;
 	uint16		byte = cur->batch_pos.byte + sizeof(EventlogEntry);
@@ -291,7 +291,6 @@ eventlog_cursor_open(Relation rel, Snapshot snapshot, bool stop_at_lso)
 	cur->rel = rel;
 	cur->snapshot = snapshot;
 	cur->stop_at_lso = stop_at_lso;
-	cur->context = CurrentMemoryContext;
 	cur->limit_block = InvalidBlockNumber;
 	cur->min_time = PG_INT64_MIN;
 	cur->max_time = PG_INT64_MAX;
@@ -359,7 +358,7 @@ eventlog_cursor_next(EventlogCursor *cur)
 {
 	if (!eventlog_cursor_next_seen(cur))
 		return false;
-	read_body(cur);
+	eventlog_cursor_read(cur);
 	return true;
 }
 
@@ -396,12 +395,6 @@ eventlog_cursor_next_seen(EventlogCursor *cur)
 			return true;
 	}
 	return false;
-}
-
-void
-eventlog_cursor_read(EventlogCursor *cur)
-{
-	read_body(cur);
 }
 
 /*
@@ -483,7 +476,7 @@ eventlog_cursor_prev(EventlogCursor *cur)
 			continue;
 		if (eventlog_visibility(cur) == EVENTLOG_SEEN && cur->header.max_timestamp >= cur->min_time)
 		{
-			read_body(cur);
+			eventlog_cursor_read(cur);
 			return true;
 		}
 	}

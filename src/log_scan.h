@@ -56,7 +56,6 @@ typedef struct EventlogCursor
 	uint64		pages_read;		/* for EXPLAIN ANALYZE */
 
 	/* private */
-	MemoryContext context;
 	int64		prefix_max;		/* greatest timestamp before pos, in segment */
 	int64		prefix_before;	/* the same before batch_pos */
 	TransactionId judged_xid;	/* memory of the last look at a writer */

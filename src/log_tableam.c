@@ -319,27 +319,19 @@ eventlog_scan_step(EventlogScanDesc *scan, bool forward, EventlogRecord *record)
 	}
 }
 
-/* The same, shown in a slot of ours. */
-bool
-eventlog_scan_getnext(EventlogScanDesc *scan, bool forward, TupleTableSlot *slot)
+static bool
+am_scan_getnextslot(TableScanDesc sscan, ScanDirection direction, TupleTableSlot *slot)
 {
+	EventlogScanDesc *scan = (EventlogScanDesc *) sscan;
 	EventlogCursor *cur = scan->cur;
 
-	if (unlikely(!eventlog_scan_step(scan, forward, &((EventlogSlot *) slot)->record)))
+	if (unlikely(!eventlog_scan_step(scan, !ScanDirectionIsBackward(direction),
+									 &((EventlogSlot *) slot)->record)))
 	{
 		ExecClearTuple(slot);
 		return false;
 	}
 	eventlog_slot_show(slot, scan->partition, cur->entry.xmin, cur->entry.cmin, scan->tid_base);
-	return true;
-}
-
-static bool
-am_scan_getnextslot(TableScanDesc sscan, ScanDirection direction, TupleTableSlot *slot)
-{
-	if (!eventlog_scan_getnext((EventlogScanDesc *) sscan,
-							   !ScanDirectionIsBackward(direction), slot))
-		return false;
 	pgstat_count_heap_getnext(sscan->rs_rd);
 	return true;
 }

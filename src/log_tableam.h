@@ -34,14 +34,10 @@ typedef struct EventlogScanDesc
 	/* ANALYZE and TABLESAMPLE */
 	Snapshot	analyze_snapshot;
 	int64		sample_first;	/* offsets of the sample's current block */
-	int64		sample_next;
-	bool		sample_pending; /* sample_record waits for its turn */
-	EventlogRecord sample_record;
 	BlockNumber sample_block;
 } EventlogScanDesc;
 
 extern bool eventlog_scan_step(EventlogScanDesc *scan, bool forward, EventlogRecord *record);
-extern bool eventlog_scan_getnext(EventlogScanDesc *scan, bool forward, TupleTableSlot *slot);
 
 /*
  * Find the record of this offset, if the cursor's snapshot sees it.  Used
