@@ -6,7 +6,8 @@ CREATE TABLE eventlog.topic (
 	folded_name text COLLATE "C" NOT NULL UNIQUE
 		GENERATED ALWAYS AS (pg_catalog.replace(name, '.', '_')) STORED,
 	config jsonb NOT NULL DEFAULT '{}',
-	created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	default_retention boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE eventlog.topic IS
 'catalogue of topics; read eventlog.topics, and change it with create_topic(), alter_topic(), drop_topic()';
@@ -17,6 +18,8 @@ COMMENT ON COLUMN eventlog.topic.folded_name IS
 'name with "_" for ".": names that differ only in these collide, as in Kafka';
 COMMENT ON COLUMN eventlog.topic.config IS 'configs that differ from their defaults by the owner''s wish';
 COMMENT ON COLUMN eventlog.topic.created_at IS 'when the topic was created';
+COMMENT ON COLUMN eventlog.topic.default_retention IS
+'whether retention.ms, where it is not set, is Kafka''s default; topics from before 0.2 keep everything';
 SELECT pg_catalog.pg_extension_config_dump('eventlog.topic', '');
 
 CREATE FUNCTION eventlog.topic_changed()

@@ -111,6 +111,13 @@ eventlog_resolve_conflict(XLogReaderState *record, TransactionId xid)
 #endif
 }
 
+/* 16: VACUUM tells indexes which table is theirs (61b313e47eb). */
+#if PG_VERSION_NUM >= 160000
+#define EVENTLOG_SET_HEAPREL(info, rel)		((info).heaprel = (rel))
+#else
+#define EVENTLOG_SET_HEAPREL(info, rel)		((void) 0)
+#endif
+
 /* 18: pg_noreturn replaced pg_attribute_noreturn() (3691edfab97). */
 #ifndef pg_noreturn
 #define pg_noreturn __attribute__((noreturn))

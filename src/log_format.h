@@ -24,10 +24,15 @@
  * its page header, so payload runs from EVENTLOG_PAYLOAD_START to
  * EVENTLOG_PAYLOAD_END and pd_lower is the first byte behind it.
  *
- * Format policy: EVENTLOG_FORMAT_VERSION is written to every page and every
- * WAL record.  A reader refuses versions that it does not know.  What a
- * version means never changes; a new layout takes a new number and the old
- * one stays readable for every server version that could have written it.
+ * Format policy: every page and every WAL record carries the version of its
+ * kind.  A reader refuses versions that it does not know.  What a version
+ * means never changes; a new layout takes a new number and the old one stays
+ * readable for every server version that could have written it.
+ *
+ * Versions so far: 1, all kinds.  2, metapages only: EventlogLife follows
+ * EventlogMeta.  A metapage of version 1 becomes one of version 2 when its
+ * EventlogLife is first written; until then that is all zeroes but for
+ * recycle_segment, which is first_segment.
  *
  * Numbers in pages and WAL records are in the machine's byte order, as
  * everywhere in the server; only what is inside a RecordBatch is big-endian.
@@ -44,7 +49,9 @@
 
 #include "batch.h"
 
-#define EVENTLOG_FORMAT_VERSION		1
+#define EVENTLOG_FORMAT_VERSION		1	/* all kinds but the next two */
+#define EVENTLOG_META_VERSION		2	/* metapages */
+#define EVENTLOG_WAL_META_VERSION	2	/* META, SWAP and BLANK records */
 #define EVENTLOG_MAGIC				0x45764C67	/* "EvLg" */
 #define EVENTLOG_METAPAGE_BLKNO		0
 
@@ -73,7 +80,7 @@ typedef struct EventlogPageSpecial
 	uint32		incarnation;	/* of the file */
 	uint16		first_start;	/* byte at which the first batch starts; 0: none */
 	uint16		reserved;
-	uint16		version;		/* EVENTLOG_FORMAT_VERSION */
+	uint16		version;		/* EVENTLOG_FORMAT_VERSION, EVENTLOG_META_VERSION */
 	uint16		page_id;		/* EVENTLOG_PAGE_xxx */
 } EventlogPageSpecial;
 
@@ -130,12 +137,19 @@ typedef struct EventlogSegment
 #define EVENTLOG_SEGMENT_ACTIVE	1
 #define EVENTLOG_SEGMENT_CLOSED	2
 
-/* A run of blocks that may be used again. */
-typedef struct EventlogFreeSegment
+/*
+ * Number of a segment whose records are part of a later one since compaction.
+ * It has no blocks (nblocks 0) and ends where it begins; its base offset is
+ * that of the next segment which has any.
+ */
+#define EVENTLOG_SEGMENT_MERGED	3
+
+/* A run of neighbouring blocks. */
+typedef struct EventlogRun
 {
 	BlockNumber first_block;
-	BlockNumber nblocks;
-} EventlogFreeSegment;
+	BlockNumber nblocks;		/* 0: none */
+} EventlogRun;
 
 #define EVENTLOG_MAX_FREE_SEGMENTS	64
 
@@ -175,7 +189,7 @@ typedef struct EventlogMetaHead
 	uint16		nfree;			/* used entries of free_segments */
 
 	/* segments */
-	uint32		first_segment;	/* oldest live one */
+	uint32		first_segment;	/* the one in which log_start_offset lies */
 	uint32		active_segment; /* number of "active" */
 	EventlogSegment active;
 	uint32		next_generation;
@@ -183,12 +197,90 @@ typedef struct EventlogMetaHead
 	int64		tid_base;		/* record_offset of TID (0,1) */
 } EventlogMetaHead;
 
+/*
+ * A log start that a transaction has asked for (delete_records).  It holds
+ * once that transaction has committed.
+ */
+typedef struct EventlogPendingStart
+{
+	FullTransactionId xid;		/* possibly a subtransaction's */
+	int64		offset;
+} EventlogPendingStart;
+
+#define EVENTLOG_MAX_PENDING_STARTS	8
+
+/*
+ * Segments below "upto" are below the log start.  Readers that opened their
+ * cursors before may still be in them, until every snapshot takes "xid" for
+ * finished.
+ */
+typedef struct EventlogRetirement
+{
+	FullTransactionId xid;		/* invalid: none */
+	uint32		upto;			/* segment number */
+	uint32		pad;
+} EventlogRetirement;
+
+/* Blocks that compaction has replaced; the same holds for them. */
+typedef struct EventlogRetiredRun
+{
+	FullTransactionId xid;
+	EventlogRun run;
+} EventlogRetiredRun;
+
+#define EVENTLOG_MAX_RETIRED_RUNS	96
+#define EVENTLOG_MAX_SPARE_MAPS		16
+
+/* What becomes of segments after they are closed. */
+typedef struct EventlogLife
+{
+	/*
+	 * Changes whenever closed segments are rewritten: who remembers segment
+	 * numbers, blocks or bytes must look them up anew by offset.
+	 */
+	uint32		layout;
+
+	/*
+	 * Oldest segment whose blocks have not been put on the free list.  Those
+	 * from here up to first_segment wait for their readers to end, the first
+	 * ones for retired[0], the others for retired[1]: two are enough, since
+	 * what comes while both are taken joins the second.
+	 */
+	uint32		recycle_segment;
+	EventlogRetirement retired[2];
+
+	/*
+	 * Offsets are not given out below this, unless explicitly: a restored
+	 * dump's records may come after what is known of their offsets.
+	 */
+	int64		min_next_offset;
+
+	/* compaction */
+	int64		cleaned_offset; /* below it, no key has two records */
+	int64		cleaned_at;		/* ms since 1970 when that was reached; 0: never */
+	int64		cleaned_read;	/* records that the last run has read ... */
+	int64		cleaned_kept;	/* ... and kept */
+	int64		tombstones_until;	/* first tombstone that may go then, ms; 0: none */
+	EventlogRun reserved;		/* being written by compaction; free after a crash */
+
+	uint16		npending;
+	uint16		nretired_runs;
+	uint16		nspare_maps;
+	uint16		pad;
+	EventlogPendingStart pending[EVENTLOG_MAX_PENDING_STARTS];
+	BlockNumber spare_maps[EVENTLOG_MAX_SPARE_MAPS];	/* map pages to use again */
+	EventlogRetiredRun retired_runs[EVENTLOG_MAX_RETIRED_RUNS];
+} EventlogLife;
+
 typedef struct EventlogMeta
 {
 	EventlogMetaHead head;
-	EventlogFreeSegment free_segments[EVENTLOG_MAX_FREE_SEGMENTS];
+	EventlogRun free_segments[EVENTLOG_MAX_FREE_SEGMENTS];
 	BlockNumber map_blocks[EVENTLOG_MAP_BLOCKS];
+	EventlogLife life;			/* version 2 on */
 } EventlogMeta;
+
+#define EVENTLOG_META_SIZE_V1	offsetof(EventlogMeta, life)
 
 /*
  * TIDs.  A record's ctid follows from its offset, one to one: block is the
@@ -213,6 +305,9 @@ typedef struct EventlogMeta
 #define XLOG_EVENTLOG_SEGMENT	0x10	/* close the active segment, begin another */
 #define XLOG_EVENTLOG_MARK		0x20	/* mark entries of a page aborted */
 #define XLOG_EVENTLOG_FREEZE	0x30	/* move the frozen position */
+#define XLOG_EVENTLOG_META		0x40	/* log start, free blocks and the like */
+#define XLOG_EVENTLOG_SWAP		0x50	/* replace closed segments */
+#define XLOG_EVENTLOG_BLANK		0x60	/* blank blocks that are free */
 
 /*
  * APPEND.  Main data: xl_eventlog_append, then the parts that flags name, in
@@ -276,13 +371,14 @@ typedef struct xl_eventlog_segment
 {
 	uint8		version;
 	bool		init_map;		/* map page is new and goes to map_blocks */
-	uint16		free_index;		/* free segment used, or UINT16_MAX */
+	uint16		free_index;		/* free run used, or UINT16_MAX */
 	uint32		closed_number;
 	uint32		incarnation;
 	uint32		pad;
 	EventlogSegment closed;
 	EventlogSegment active;
 	BlockNumber alloc_block;
+	BlockNumber spare_map;		/* the map page was this spare one; else 0 */
 } xl_eventlog_segment;
 
 /* MARK.  Block 0: data page; its data: uint16 bytes at which entries start. */
@@ -298,5 +394,41 @@ typedef struct xl_eventlog_freeze
 	TransactionId conflict_xid; /* newest xid that is no longer compared */
 	EventlogPos frozen;
 } xl_eventlog_freeze;
+
+/*
+ * META.  Block 0: metapage.  Main data: xl_eventlog_meta, then head.nfree free
+ * runs, then "life" without the unused end of retired_runs.  Both are the new
+ * content of the metapage; the resolved hint becomes head.frozen.
+ */
+typedef struct xl_eventlog_meta
+{
+	uint8		version;
+	TransactionId conflict_xid; /* newest xid whose readers' blocks are freed */
+	uint32		clear_maps;		/* map pages to forget: that of this segment ... */
+	uint32		clear_upto;		/* ... up to, not including, this one's */
+	EventlogMetaHead head;
+} xl_eventlog_meta;
+
+/*
+ * SWAP.  As META, with blocks 1 and 2 (if the segments are on two) the map
+ * pages: their data are the new EventlogSegments, as many as "count" and
+ * "count2" say, the first one for segment number "first" and "first2".
+ */
+typedef struct xl_eventlog_swap
+{
+	uint32		first;
+	uint32		count;
+	uint32		first2;
+	uint32		count2;
+	xl_eventlog_meta meta;
+} xl_eventlog_swap;
+
+/* BLANK.  All blocks: free ones, to become empty data pages. */
+typedef struct xl_eventlog_blank
+{
+	uint8		version;
+	TransactionId conflict_xid;
+	uint32		incarnation;
+} xl_eventlog_blank;
 
 #endif							/* EVENTLOG_LOG_FORMAT_H */

@@ -19,7 +19,6 @@
 
 StaticAssertDecl(sizeof(EventlogPageSpecial) == 32, "page special area has changed its size");
 StaticAssertDecl(sizeof(EventlogEntry) == 16, "entry header has changed its size");
-StaticAssertDecl(sizeof(EventlogMeta) <= EVENTLOG_PAYLOAD_SIZE, "metapage does not fit its page");
 
 /*
  * Make an empty page.  Also resets a page that was something else before.
@@ -39,43 +38,6 @@ eventlog_page_init(Page page, uint16 page_id, uint32 incarnation, uint32 generat
 	special->reserved = 0;
 	special->version = EVENTLOG_FORMAT_VERSION;
 	special->page_id = page_id;
-}
-
-/*
- * Make the metapage of an empty log whose next offset is next_offset.
- */
-void
-eventlog_page_init_meta(Page page, uint32 incarnation, int64 next_offset, int64 now_ms)
-{
-	EventlogMetaHead *meta;
-
-	eventlog_page_init(page, EVENTLOG_PAGE_META, incarnation, 0);
-	memset(EventlogPageGetMeta(page), 0, sizeof(EventlogMeta));
-	meta = &EventlogPageGetMeta(page)->head;
-
-	meta->magic = EVENTLOG_MAGIC;
-	meta->incarnation = incarnation;
-	meta->next_offset = next_offset;
-	meta->log_start_offset = next_offset;
-	meta->next_generation = 2;
-	meta->alloc_block = EVENTLOG_METAPAGE_BLKNO + 1;
-
-	meta->active.base_offset = next_offset;
-	meta->active.max_timestamp = EVENTLOG_NO_TIMESTAMP;
-	meta->active.begun_at = now_ms;
-	meta->active.first_block = EVENTLOG_METAPAGE_BLKNO + 1;
-	meta->active.generation = 1;
-	meta->active.state = EVENTLOG_SEGMENT_ACTIVE;
-
-	meta->tail_block = meta->active.first_block;
-	meta->tail_byte = EVENTLOG_PAYLOAD_START;
-
-	meta->frozen.offset = next_offset;
-	meta->frozen.block = meta->tail_block;
-	meta->frozen.byte = meta->tail_byte;
-	meta->resolved = meta->frozen;
-
-	((PageHeader) page)->pd_lower = EVENTLOG_PAYLOAD_START + sizeof(EventlogMeta);
 }
 
 /*
@@ -165,53 +127,6 @@ eventlog_entry_expand_single(char *dst, const char *logged, int len)
 }
 
 /*
- * The metapage's part of an append whose last byte went to end_byte - 1 of
- * end_block.
- */
-void
-eventlog_meta_appended(EventlogMetaHead *meta, const xl_eventlog_append_summary *sum,
-					   BlockNumber end_block, uint16 end_byte)
-{
-	EventlogSegment *active = &meta->active;
-
-	if (active->max_timestamp != EVENTLOG_NO_TIMESTAMP &&
-		active->max_timestamp - sum->min_timestamp > active->disorder)
-		active->disorder = active->max_timestamp - sum->min_timestamp;
-	if (sum->max_timestamp > active->max_timestamp)
-		active->max_timestamp = sum->max_timestamp;
-
-	meta->next_offset = sum->next_offset;
-	meta->tail_block = end_block;
-	meta->tail_byte = end_byte;
-	if (meta->alloc_block <= end_block)
-		meta->alloc_block = end_block + 1;
-}
-
-/*
- * The metapage's part of a segment switch.  map_block is where the closed
- * segment's entry went.
- */
-void
-eventlog_meta_switched(EventlogMeta *meta, const xl_eventlog_segment *xlrec,
-					   BlockNumber map_block)
-{
-	EventlogMetaHead *head = &meta->head;
-
-	if (xlrec->free_index != PG_UINT16_MAX)
-	{
-		head->nfree--;
-		meta->free_segments[xlrec->free_index] = meta->free_segments[head->nfree];
-	}
-	meta->map_blocks[(xlrec->closed_number / EVENTLOG_SEGMENTS_PER_MAP) % EVENTLOG_MAP_BLOCKS] = map_block;
-	head->active = xlrec->active;
-	head->active_segment = xlrec->closed_number + 1;
-	head->next_generation = xlrec->active.generation + 1;
-	head->alloc_block = xlrec->alloc_block;
-	head->tail_block = xlrec->active.first_block;
-	head->tail_byte = EVENTLOG_PAYLOAD_START;
-}
-
-/*
  * Mark the entry at this byte aborted.
  */
 void
@@ -238,6 +153,15 @@ eventlog_page_put_segment(Page page, uint32 number, const EventlogSegment *segme
 		EVENTLOG_PAYLOAD_START + (index + 1) * sizeof(EventlogSegment);
 }
 
+/*
+ * Replace the entry of a closed segment that is on the page already.
+ */
+void
+eventlog_page_set_segment(Page page, uint32 number, const EventlogSegment *segment)
+{
+	EventlogPageGetSegments(page)[number % EVENTLOG_SEGMENTS_PER_MAP] = *segment;
+}
+
 const char *
 eventlog_page_check(Page page, uint16 page_id)
 {
@@ -250,7 +174,8 @@ eventlog_page_check(Page page, uint16 page_id)
 	special = EventlogPageGetSpecial(page);
 	if (special->page_id != page_id)
 		return "page is of another kind";
-	if (special->version != EVENTLOG_FORMAT_VERSION)
+	if (special->version != EVENTLOG_FORMAT_VERSION &&
+		!(page_id == EVENTLOG_PAGE_META && special->version == EVENTLOG_META_VERSION))
 		return "format version is unknown";
 	if (page_id == EVENTLOG_PAGE_META &&
 		EventlogPageGetMeta(page)->head.magic != EVENTLOG_MAGIC)

@@ -29,8 +29,6 @@ eventlog_page_next_start(int byte)
 
 extern void eventlog_page_init(Page page, uint16 page_id, uint32 incarnation,
 							   uint32 generation);
-extern void eventlog_page_init_meta(Page page, uint32 incarnation, int64 next_offset,
-									int64 now_ms);
 extern void eventlog_page_note_start(Page page, uint16 byte, int64 base_offset);
 extern void eventlog_page_put(Page page, uint16 byte, const char *data, int len);
 
@@ -38,13 +36,10 @@ extern void eventlog_page_begin(Page page, const xl_eventlog_append_init *init,
 								bool continues);
 extern bool eventlog_entry_is_single(const EventlogBatchHeader *header);
 extern int	eventlog_entry_expand_single(char *dst, const char *logged, int len);
-extern void eventlog_meta_appended(EventlogMetaHead *meta,
-								   const xl_eventlog_append_summary *sum,
-								   BlockNumber end_block, uint16 end_byte);
-extern void eventlog_meta_switched(EventlogMeta *meta, const xl_eventlog_segment *xlrec,
-								   BlockNumber map_block);
 extern void eventlog_page_mark_aborted(Page page, uint16 byte);
 extern void eventlog_page_put_segment(Page page, uint32 number,
+									  const EventlogSegment *segment);
+extern void eventlog_page_set_segment(Page page, uint32 number,
 									  const EventlogSegment *segment);
 
 /* NULL if the page is a good one of that kind, else what is wrong. */

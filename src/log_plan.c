@@ -141,7 +141,7 @@ estimate_fraction(PlannerInfo *root, RelOptInfo *rel, Oid relid, List *conds, Li
 	ListCell   *lc,
 			   *ls;
 
-	eventlog_storage_read_meta(leaf, &meta);
+	eventlog_storage_read_meta(leaf, &meta, NULL);
 	table_close(leaf, NoLock);
 	total = (double) (meta.next_offset - meta.log_start_offset);
 	if (total <= 0)

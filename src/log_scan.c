@@ -8,8 +8,13 @@
  * calls, nor a pin.  Pages are copied into local memory; a batch inside one
  * page is read from that copy, one that runs across pages is put together.
  *
- * Every page's generation and incarnation are compared with its segment's: a
- * page that has been used again since the cursor was opened is noticed.
+ * Closed segments may be rewritten (compaction, erasure), or removed
+ * (retention), under an open cursor.  It goes on in the blocks that it knows
+ * while their generation is the segment's; where that has changed, or another
+ * segment is to be entered and the layout of segments is not the same any
+ * more, the cursor is "lost": it reads the metapage anew and looks its place
+ * up by offset.  Batches keep their base offsets and ranges when they are
+ * rewritten, so nothing is skipped and nothing comes twice.
  *
  * Which batches a snapshot sees is log_visibility.c's.
  *
@@ -45,46 +50,40 @@ eventlog_cursor_damaged(const EventlogCursor *cur, const char *problem)
 			 errhint("Restore the relation from a backup, or read on behind the damage by offset.")));
 }
 
-/*
- * The page belongs to another generation of its segment than it did when the
- * cursor was opened.
- */
-static void
-report_recycled(EventlogCursor *cur)
-{
-	EventlogMetaHead now;
-
-	eventlog_storage_read_meta(cur->rel, &now);
-	if (now.log_start_offset > cur->pos.offset)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("records of partition \"%s\" were removed while they were read",
-						RelationGetRelationName(cur->rel)),
-				 errdetail("The read stood at offset %lld; the log now starts at %lld.",
-						   (long long) cur->pos.offset, (long long) now.log_start_offset)));
-	eventlog_cursor_damaged(cur, "page belongs to another segment");
-}
-
 /* ---- pages ---- */
 
 /*
- * Have a copy of this block at hand, with all that the cursor can see of it.
+ * Is this page still one of the current segment?
  */
-static void
+static bool
+same_segment(EventlogCursor *cur, const EventlogPageSpecial *special)
+{
+	cur->pages_read++;
+	if (special->generation == cur->segment.generation &&
+		special->incarnation == cur->meta.incarnation)
+		return true;
+	cur->lost = true;
+	return false;
+}
+
+/*
+ * Have a copy of this block at hand, with all that the cursor can see of it.
+ * False if the cursor is lost.
+ */
+static bool
 load_page(EventlogCursor *cur, BlockNumber block)
 {
 	if (cur->page_block == block)
-		return;
+		return true;
 	cur->page_block = InvalidBlockNumber;
 	cur->page_end = eventlog_storage_read_page(cur->rel, block, cur->strategy,
 											   EVENTLOG_PAYLOAD_START,
 											   cur->page + EVENTLOG_PAYLOAD_START,
 											   &cur->page_special);
-	cur->pages_read++;
-	if (cur->page_special.generation != cur->segment.generation ||
-		cur->page_special.incarnation != cur->meta.incarnation)
-		report_recycled(cur);
+	if (!same_segment(cur, &cur->page_special))
+		return false;
 	cur->page_block = block;
+	return true;
 }
 
 /* Byte at which the first batch of the loaded page starts, or 0. */
@@ -101,11 +100,15 @@ page_first_start(const EventlogCursor *cur)
 
 /* ---- segments ---- */
 
-/* Stand at the start of a segment. */
-static void
+/* Stand at the start of a segment.  False if the cursor is lost. */
+static bool
 enter_segment(EventlogCursor *cur, uint32 number)
 {
-	eventlog_storage_read_segment(cur->rel, &cur->meta, number, &cur->segment);
+	if (!eventlog_storage_read_segment(cur->rel, &cur->meta, cur->layout, number, &cur->segment))
+	{
+		cur->lost = true;
+		return false;
+	}
 	cur->pos.segment = number;
 	cur->pos.block = cur->segment.first_block;
 	cur->pos.byte = EVENTLOG_PAYLOAD_START;
@@ -113,6 +116,7 @@ enter_segment(EventlogCursor *cur, uint32 number)
 	cur->prefix_max = EVENTLOG_NO_TIMESTAMP;
 	cur->page_block = InvalidBlockNumber;
 	cur->on_batch = false;
+	return true;
 }
 
 /* Stand at the end of the current segment. */
@@ -138,11 +142,52 @@ last_page(const EventlogCursor *cur)
 	return InvalidBlockNumber;
 }
 
+/* ---- lost and found ---- */
+
+static void
+read_meta(EventlogCursor *cur)
+{
+	eventlog_storage_read_meta(cur->rel, &cur->meta, &cur->layout);
+	cur->page_block = InvalidBlockNumber;
+	cur->on_batch = false;
+}
+
+/*
+ * The cursor is lost: see what the log is like now.  "offset" is where it was
+ * going to read on.  That the same thing happens over and over is damage.
+ */
+static void
+find_again(EventlogCursor *cur, int64 offset)
+{
+	int64		start = cur->meta.log_start_offset;
+	uint32		layout = cur->layout;
+	uint32		first = cur->meta.first_segment;
+	uint32		active = cur->meta.active_segment;
+
+	CHECK_FOR_INTERRUPTS();
+	cur->lost = false;
+	read_meta(cur);
+	if (cur->meta.log_start_offset > offset && cur->meta.log_start_offset > start)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("records of partition \"%s\" were removed while they were read",
+						RelationGetRelationName(cur->rel)),
+				 errdetail("The read stood at offset %lld; the log now starts at %lld.",
+						   (long long) offset, (long long) cur->meta.log_start_offset),
+				 errhint("Read again, from the new log start.")));
+	if (cur->layout == layout && cur->meta.first_segment == first &&
+		cur->meta.active_segment == active)
+	{
+		cur->pos.offset = offset;
+		eventlog_cursor_damaged(cur, "page belongs to another segment");
+	}
+}
+
 /* ---- entries ---- */
 
 /*
  * Go to the start of the next entry and decode its head.  False at the end
- * of the segment.  pos stays before the entry; *next is the place behind it.
+ * of the segment, and if the cursor is lost.  pos stays before the entry; *next is the place behind it.
  */
 static bool
 read_head(EventlogCursor *cur, EventlogPos *next)
@@ -160,7 +205,8 @@ read_head(EventlogCursor *cur, EventlogPos *next)
 		(cur->pos.block == cur->segment.end_block && cur->pos.byte >= cur->segment.end_byte))
 		return false;
 
-	load_page(cur, cur->pos.block);
+	if (!load_page(cur, cur->pos.block))
+		return false;
 	if (cur->pos.byte == cur->page_special.first_start)
 		cur->prefix_max = cur->page_special.max_timestamp;
 	cur->on_batch = false;
@@ -216,67 +262,88 @@ step_onto(EventlogCursor *cur, const EventlogPos *next)
 }
 
 /*
- * Read the records of the batch on which the cursor stands.
+ * Have the bytes of the batch on which the cursor stands at hand.  False if
+ * the cursor is lost.
  */
-void
-eventlog_cursor_read(EventlogCursor *cur)
+static bool
+load_batch(EventlogCursor *cur)
 {
 	uint32		length = cur->entry.length;
 	uint16		byte = cur->batch_pos.byte + sizeof(EventlogEntry);
-	const char *batch;
-	const char *problem;
+	uint32		have = EVENTLOG_PAYLOAD_END - byte;
+	BlockNumber block = cur->batch_pos.block;
 
-	load_page(cur, cur->batch_pos.block);
+	if (!load_page(cur, block))
+		return false;
 	if (byte + length <= EVENTLOG_PAYLOAD_END)
 	{
 		if (byte + length > cur->page_end)
 			eventlog_cursor_damaged(cur, "page ends inside a batch");
-		batch = cur->page + byte;
+		cur->batch = cur->page + byte;
+		return true;
 	}
-	else
+
+	if (cur->page_end != EVENTLOG_PAYLOAD_END)
+		eventlog_cursor_damaged(cur, "page ends inside a batch");
+	cur->body.len = 0;
+	eventlog_buf_reserve(&cur->body, length + BLCKSZ);
+	memcpy(cur->body.data, cur->page + byte, have);
+	while (have < length)
 	{
-		uint32		have = EVENTLOG_PAYLOAD_END - byte;
-		BlockNumber block = cur->batch_pos.block;
+		uint32		take = Min(length - have, (uint32) EVENTLOG_PAYLOAD_SIZE);
 
-		if (cur->page_end != EVENTLOG_PAYLOAD_END)
-			eventlog_cursor_damaged(cur, "page ends inside a batch");
-		cur->body.len = 0;
-		eventlog_buf_reserve(&cur->body, length + BLCKSZ);
-		memcpy(cur->body.data, cur->page + byte, have);
-		while (have < length)
+		CHECK_FOR_INTERRUPTS();
+		block++;
+		if (take == EVENTLOG_PAYLOAD_SIZE)
 		{
-			uint32		take = Min(length - have, (uint32) EVENTLOG_PAYLOAD_SIZE);
+			/* a page of this batch only goes where it is needed */
+			EventlogPageSpecial special;
+			uint16		end = eventlog_storage_read_page(cur->rel, block, cur->strategy,
+														 EVENTLOG_PAYLOAD_START,
+														 cur->body.data + have, &special);
 
-			CHECK_FOR_INTERRUPTS();
-			block++;
-			if (take == EVENTLOG_PAYLOAD_SIZE)
-			{
-				/* a page of this batch only goes where it is needed */
-				EventlogPageSpecial special;
-				uint16		end = eventlog_storage_read_page(cur->rel, block, cur->strategy,
-															 EVENTLOG_PAYLOAD_START,
-															 cur->body.data + have, &special);
-
-				cur->pages_read++;
-				if (special.generation != cur->segment.generation ||
-					special.incarnation != cur->meta.incarnation)
-					report_recycled(cur);
-				if (end != EVENTLOG_PAYLOAD_END)
-					eventlog_cursor_damaged(cur, "page ends inside a batch");
-			}
-			else
-			{
-				load_page(cur, block);
-				if (cur->page_end < EVENTLOG_PAYLOAD_START + take)
-					eventlog_cursor_damaged(cur, "page ends inside a batch");
-				memcpy(cur->body.data + have, cur->page + EVENTLOG_PAYLOAD_START, take);
-			}
-			have += take;
+			if (!same_segment(cur, &special))
+				return false;
+			if (end != EVENTLOG_PAYLOAD_END)
+				eventlog_cursor_damaged(cur, "page ends inside a batch");
 		}
-		batch = cur->body.data;
+		else
+		{
+			if (!load_page(cur, block))
+				return false;
+			if (cur->page_end < EVENTLOG_PAYLOAD_START + take)
+				eventlog_cursor_damaged(cur, "page ends inside a batch");
+			memcpy(cur->body.data + have, cur->page + EVENTLOG_PAYLOAD_START, take);
+		}
+		have += take;
 	}
+	cur->batch = cur->body.data;
+	return true;
+}
 
-	problem = eventlog_batch_open(&cur->reader, batch, length, &cur->scratch);
+/*
+ * Read the records of the batch on which the cursor stands.  Has it been
+ * rewritten meanwhile, the cursor moves to where it is now, or, if nothing is
+ * left of it, to the next one; at the end of the log to one without records.
+ */
+void
+eventlog_cursor_read(EventlogCursor *cur)
+{
+	const char *problem;
+
+	while (!load_batch(cur))
+	{
+		int64		offset = cur->batch_pos.offset;
+
+		find_again(cur, offset);
+		eventlog_cursor_seek(cur, offset);
+		if (!eventlog_cursor_next_seen(cur))
+		{
+			memset(&cur->reader, 0, sizeof(cur->reader));
+			return;
+		}
+	}
+	problem = eventlog_batch_open(&cur->reader, cur->batch, cur->entry.length, &cur->scratch);
 	if (problem)
 		eventlog_cursor_damaged(cur, problem);
 }
@@ -298,8 +365,9 @@ eventlog_cursor_open(Relation rel, Snapshot snapshot, bool stop_at_lso)
 	cur->page_block = InvalidBlockNumber;
 	eventlog_buf_reserve(&cur->body, 1024);
 	eventlog_buf_reserve(&cur->scratch, 1024);
-	eventlog_storage_read_meta(rel, &cur->meta);
-	enter_segment(cur, cur->meta.first_segment);
+	read_meta(cur);
+	while (!enter_segment(cur, cur->meta.first_segment))
+		find_again(cur, cur->meta.log_start_offset);
 	return cur;
 }
 
@@ -316,17 +384,15 @@ void
 eventlog_cursor_refresh(EventlogCursor *cur, Snapshot snapshot)
 {
 	EventlogPos pos = cur->pos;
+	uint32		layout = cur->layout;
 
 	cur->snapshot = snapshot;
 	cur->judged_xid = InvalidTransactionId;
 	cur->stopped = false;
-	cur->on_batch = false;
-	cur->page_block = InvalidBlockNumber;
-	eventlog_storage_read_meta(cur->rel, &cur->meta);
-	if (pos.segment < cur->meta.first_segment)
+	read_meta(cur);
+	if (cur->layout != layout || pos.segment < cur->meta.first_segment ||
+		!eventlog_storage_read_segment(cur->rel, &cur->meta, cur->layout, pos.segment, &cur->segment))
 		eventlog_cursor_seek(cur, pos.offset);
-	else
-		eventlog_storage_read_segment(cur->rel, &cur->meta, pos.segment, &cur->segment);
 }
 
 bool
@@ -336,13 +402,23 @@ eventlog_cursor_next_head(EventlogCursor *cur)
 
 	while (!read_head(cur, &next))
 	{
-		if (cur->pos.segment == cur->meta.active_segment ||
-			cur->limit_block != InvalidBlockNumber)
+		int64		offset = cur->pos.offset;
+
+		if (!cur->lost)
 		{
-			cur->on_batch = false;
-			return false;
+			if (cur->pos.segment == cur->meta.active_segment ||
+				cur->limit_block != InvalidBlockNumber)
+			{
+				cur->on_batch = false;
+				return false;
+			}
+			(void) enter_segment(cur, cur->pos.segment + 1);
 		}
-		enter_segment(cur, cur->pos.segment + 1);
+		if (cur->lost)
+		{
+			find_again(cur, offset);
+			eventlog_cursor_seek(cur, offset);
+		}
 	}
 	if (cur->limit_block != InvalidBlockNumber && cur->pos.block > cur->limit_block)
 	{
@@ -399,7 +475,7 @@ eventlog_cursor_next_seen(EventlogCursor *cur)
 
 /*
  * Find the last entry of the current segment that starts before (block, byte)
- * and step onto it.
+ * and step onto it.  False if there is none, or the cursor is lost.
  */
 static bool
 step_back(EventlogCursor *cur, BlockNumber block, uint16 byte)
@@ -419,7 +495,8 @@ step_back(EventlogCursor *cur, BlockNumber block, uint16 byte)
 					found;
 		bool		any = false;
 
-		load_page(cur, block);
+		if (!load_page(cur, block))
+			return false;
 		cur->pos.block = block;
 		cur->pos.byte = page_first_start(cur);
 		cur->pos.offset = cur->page_special.first_offset;
@@ -434,12 +511,14 @@ step_back(EventlogCursor *cur, BlockNumber block, uint16 byte)
 				any = true;
 				cur->pos = next;
 			}
+			if (cur->lost)
+				return false;
 		}
 		if (any)
 		{
 			cur->pos = found;
 			if (!read_head(cur, &next))
-				elog(ERROR, "entry at block %u has vanished", block);
+				return false;	/* lost */
 			step_onto(cur, &next);
 			return true;
 		}
@@ -461,13 +540,23 @@ eventlog_cursor_prev(EventlogCursor *cur)
 		{
 			uint32		number = from.segment;
 
-			if (number == cur->meta.first_segment)
+			if (!cur->lost)
 			{
-				enter_segment(cur, number);
-				return false;
+				if (number <= cur->meta.first_segment)
+				{
+					if (enter_segment(cur, number))
+						return false;
+				}
+				else if (enter_segment(cur, number - 1))
+				{
+					leave_segment(cur);
+					cur->pos.offset = from.offset;	/* for who gets lost here */
+					from = cur->pos;
+					continue;
+				}
 			}
-			enter_segment(cur, number - 1);
-			leave_segment(cur);
+			find_again(cur, from.offset);
+			eventlog_cursor_seek(cur, from.offset);
 			from = cur->pos;
 			continue;
 		}
@@ -486,9 +575,10 @@ eventlog_cursor_prev(EventlogCursor *cur)
 
 /*
  * Stand on the right page of the current segment: the last one for which
- * "before" holds of its special area, else the first page.
+ * "before" holds of its special area, else the first page.  False if the
+ * cursor is lost.
  */
-static void
+static bool
 search_pages(EventlogCursor *cur, bool by_time, int64 target)
 {
 	BlockNumber lo = cur->segment.first_block;
@@ -497,7 +587,7 @@ search_pages(EventlogCursor *cur, bool by_time, int64 target)
 				hi_offset;
 
 	if (hi == InvalidBlockNumber)
-		return;
+		return true;
 
 	/*
 	 * Offsets spread evenly over most logs, so guess where the target lies
@@ -523,10 +613,8 @@ search_pages(EventlogCursor *cur, bool by_time, int64 target)
 
 		(void) eventlog_storage_read_page(cur->rel, mid, cur->strategy, EVENTLOG_PAYLOAD_END,
 										  NULL, &special);
-		cur->pages_read++;
-		if (special.generation != cur->segment.generation ||
-			special.incarnation != cur->meta.incarnation)
-			report_recycled(cur);
+		if (!same_segment(cur, &special))
+			return false;
 		before = by_time ? special.max_timestamp < target : special.first_offset <= target;
 		if (mid == cur->segment.end_block &&
 			(special.first_start == 0 || special.first_start >= cur->segment.end_byte))
@@ -542,30 +630,31 @@ search_pages(EventlogCursor *cur, bool by_time, int64 target)
 			hi_offset = Max(special.first_offset, target);
 		}
 	}
-	load_page(cur, lo);
-	if (page_first_start(cur) == 0 && lo < last_page(cur))
-		load_page(cur, ++lo);	/* a gap in the offsets follows a batch that fills pages */
+	if (!load_page(cur, lo))
+		return false;
+	/* a gap in the offsets follows a batch that fills pages */
+	if (page_first_start(cur) == 0 && lo < last_page(cur) && !load_page(cur, ++lo))
+		return false;
 	cur->pos.block = lo;
 	cur->pos.byte = page_first_start(cur);
 	cur->pos.offset = cur->page_special.first_offset;
 	if (cur->pos.byte == 0)
 		leave_segment(cur);
+	return true;
 }
 
-void
-eventlog_cursor_seek(EventlogCursor *cur, int64 offset)
+/* eventlog_cursor_seek(), once; false if the cursor is lost. */
+static bool
+seek(EventlogCursor *cur, int64 offset)
 {
 	uint32		lo = cur->meta.first_segment;
 	uint32		hi = cur->meta.active_segment;
 	EventlogPos next;
 
-	cur->stopped = false;
-	cur->limit_block = InvalidBlockNumber;
-
 	if (offset >= cur->meta.next_offset)
 	{
 		eventlog_cursor_seek_end(cur);
-		return;
+		return true;
 	}
 	if (offset >= cur->meta.active.base_offset)
 		lo = hi;
@@ -574,17 +663,49 @@ eventlog_cursor_seek(EventlogCursor *cur, int64 offset)
 		uint32		mid = lo + (hi - lo + 1) / 2;
 		EventlogSegment segment;
 
-		eventlog_storage_read_segment(cur->rel, &cur->meta, mid, &segment);
+		if (!eventlog_storage_read_segment(cur->rel, &cur->meta, cur->layout, mid, &segment))
+			cur->lost = true;
+		if (cur->lost)
+			return false;
 		if (segment.base_offset <= offset)
 			lo = mid;
 		else
 			hi = mid - 1;
 	}
-	enter_segment(cur, lo);
-	search_pages(cur, false, offset);
+	if (!enter_segment(cur, lo) || !search_pages(cur, false, offset))
+		return false;
 	while (read_head(cur, &next) && next.offset <= offset)
 		step_onto(cur, &next);
 	cur->on_batch = false;
+	return !cur->lost;
+}
+
+void
+eventlog_cursor_seek(EventlogCursor *cur, int64 offset)
+{
+	cur->stopped = false;
+	cur->limit_block = InvalidBlockNumber;
+	while (!seek(cur, offset))
+		find_again(cur, offset);
+}
+
+/* eventlog_cursor_seek_time(), once; false if the cursor is lost. */
+static bool
+seek_time(EventlogCursor *cur, int64 time_ms)
+{
+	for (uint32 number = cur->meta.first_segment;; number++)
+	{
+		if (!enter_segment(cur, number))
+			return false;
+		if (cur->segment.max_timestamp >= time_ms)
+			return search_pages(cur, true, time_ms);
+		if (number == cur->meta.active_segment)
+		{
+			leave_segment(cur);
+			return true;
+		}
+		CHECK_FOR_INTERRUPTS();
+	}
 }
 
 void
@@ -592,21 +713,8 @@ eventlog_cursor_seek_time(EventlogCursor *cur, int64 time_ms)
 {
 	cur->stopped = false;
 	cur->limit_block = InvalidBlockNumber;
-	for (uint32 number = cur->meta.first_segment;; number++)
-	{
-		enter_segment(cur, number);
-		if (cur->segment.max_timestamp >= time_ms)
-		{
-			search_pages(cur, true, time_ms);
-			return;
-		}
-		if (number == cur->meta.active_segment)
-		{
-			leave_segment(cur);
-			return;
-		}
-		CHECK_FOR_INTERRUPTS();
-	}
+	while (!seek_time(cur, time_ms))
+		find_again(cur, cur->meta.next_offset);
 }
 
 void
@@ -614,9 +722,16 @@ eventlog_cursor_seek_behind(EventlogCursor *cur, int64 offset)
 {
 	EventlogPos next;
 
-	eventlog_cursor_seek(cur, offset);
-	if (read_head(cur, &next) && cur->header.base_offset <= offset)
-		cur->pos = next;
+	do
+	{
+		eventlog_cursor_seek(cur, offset);
+		if (read_head(cur, &next) && cur->header.base_offset <= offset)
+			cur->pos = next;
+		if (cur->lost)
+			find_again(cur, offset);
+		else
+			break;
+	} while (true);
 }
 
 void
@@ -624,48 +739,42 @@ eventlog_cursor_seek_end(EventlogCursor *cur)
 {
 	cur->stopped = false;
 	cur->limit_block = InvalidBlockNumber;
-	enter_segment(cur, cur->meta.active_segment);
+	(void) enter_segment(cur, cur->meta.active_segment);
 	leave_segment(cur);
 	cur->pos.offset = cur->meta.next_offset;
 }
 
-bool
-eventlog_cursor_seek_block(EventlogCursor *cur, uint32 segment,
-						   BlockNumber block, BlockNumber last)
+void
+eventlog_cursor_seek_segment(EventlogCursor *cur, uint32 segment)
 {
-	if (cur->pos.segment != segment)
-		enter_segment(cur, segment);
-	cur->on_batch = false;
 	cur->stopped = false;
-	for (; block <= last; block++)
-	{
-		BlockNumber end = last_page(cur);
-
-		if (end == InvalidBlockNumber || block > end)
-			return false;
-		load_page(cur, block);
-		if (page_first_start(cur) != 0)
-		{
-			cur->pos.block = block;
-			cur->pos.byte = page_first_start(cur);
-			cur->pos.offset = cur->page_special.first_offset;
-			cur->limit_block = last;
-			return true;
-		}
-	}
-	return false;
+	cur->limit_block = InvalidBlockNumber;
+	if (!enter_segment(cur, segment))
+		elog(ERROR, "segment %u of \"%s\" is not there", segment, RelationGetRelationName(cur->rel));
 }
 
 bool
 eventlog_cursor_seek_physical(EventlogCursor *cur, BlockNumber block)
 {
+	cur->stopped = false;
 	for (uint32 number = cur->meta.active_segment;; number--)
 	{
-		EventlogSegment segment;
-
-		eventlog_storage_read_segment(cur->rel, &cur->meta, number, &segment);
-		if (block >= segment.first_block && block <= segment.end_block)
-			return eventlog_cursor_seek_block(cur, number, block, block);
+		if (!enter_segment(cur, number))
+			return false;
+		if (block >= cur->segment.first_block && block <= cur->segment.end_block)
+		{
+			if (last_page(cur) == InvalidBlockNumber || block > last_page(cur) ||
+				!load_page(cur, block) || page_first_start(cur) == 0)
+			{
+				cur->lost = false;
+				return false;
+			}
+			cur->pos.block = block;
+			cur->pos.byte = page_first_start(cur);
+			cur->pos.offset = cur->page_special.first_offset;
+			cur->limit_block = block;
+			return true;
+		}
 		if (number == cur->meta.first_segment)
 			return false;
 	}
@@ -684,8 +793,13 @@ eventlog_scan_lso(Relation rel, Snapshot snapshot, TransactionId *holder)
 		start = cur->meta.frozen;
 	if (start.segment >= cur->meta.first_segment)
 	{
-		enter_segment(cur, start.segment);
-		cur->pos = start;
+		if (enter_segment(cur, start.segment))
+			cur->pos = start;
+		else
+		{
+			find_again(cur, start.offset);
+			eventlog_cursor_seek(cur, start.offset);
+		}
 	}
 	if (holder)
 		*holder = InvalidTransactionId;

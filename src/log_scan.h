@@ -34,6 +34,7 @@ typedef struct EventlogCursor
 	BufferAccessStrategy strategy;	/* or NULL */
 
 	EventlogMetaHead meta;		/* what of the log this cursor can see */
+	uint32		layout;			/* of segments, when meta was read */
 	EventlogSegment segment;	/* the one in which pos lies */
 	EventlogPos pos;			/* where the next entry is looked for */
 
@@ -51,11 +52,13 @@ typedef struct EventlogCursor
 	EventlogEntry entry;
 	EventlogBatchHeader header;
 	EventlogBatchReader reader;
+	const char *batch;			/* its bytes, once they were read */
 
 	int64		last_fetched;	/* offset that eventlog_fetch_offset() stands on */
 	uint64		pages_read;		/* for EXPLAIN ANALYZE */
 
 	/* private */
+	bool		lost;			/* blocks hold something else by now: look up anew */
 	int64		prefix_max;		/* greatest timestamp before pos, in segment */
 	int64		prefix_before;	/* the same before batch_pos */
 	TransactionId judged_xid;	/* memory of the last look at a writer */
@@ -95,12 +98,13 @@ extern void eventlog_cursor_seek_end(EventlogCursor *cur);
 
 /*
  * Stand before the first batch that starts on this block, and do not go past
- * those that start on "last".  False if none starts on "block".  The first
- * form knows the segment, the second one finds it (ANALYZE's random blocks).
+ * those that start on it (ANALYZE's random blocks).  False if none does.  The
+ * caller's lock keeps segments from being rewritten meanwhile.
  */
-extern bool eventlog_cursor_seek_block(EventlogCursor *cur, uint32 segment,
-									   BlockNumber block, BlockNumber last);
 extern bool eventlog_cursor_seek_physical(EventlogCursor *cur, BlockNumber block);
+
+/* Stand before the first record of a segment, which is there. */
+extern void eventlog_cursor_seek_segment(EventlogCursor *cur, uint32 segment);
 
 /*
  * Move to the next or previous batch that the snapshot sees; false at the

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * log_storage.c
- *	  A partition's file: create, append, segments, freeze; reading pages.
+ *	  Changing a partition's file: create, append, segments, freeze, rewrite.
  *
  * Knows bytes, blocks and offsets; knows nothing of rows, topics or
  * visibility.  Every critical section of the project that is not redo is in
@@ -11,13 +11,17 @@
  * append lock: whoever holds it may write behind the tail, move the tail,
  * switch segments and move the frozen position.  Data pages are locked after
  * the metapage and in the order of the log, never the other way round; map
- * pages likewise.  Readers share-lock one page at a time and hold none while
- * they take another, so they cannot deadlock with anybody.
+ * pages likewise.  Readers: storage_read.c.
  *
  * A log's bytes below the tail never change, but for the aborted mark in an
  * entry's header (VACUUM, under the page's exclusive lock).  So a reader that
  * has copied the metapage's head may read everything below that tail at
- * leisure, without any further look at the metapage.
+ * leisure.  Blocks are used again, for other bytes, only when nobody can be
+ * reading them any more, or under another generation, which readers check.
+ *
+ * Whoever closes, rewrites, retires or frees segments that are closed, moves
+ * the log start or the frozen position, or shortens the file holds
+ * ShareUpdateExclusiveLock on the relation; so there is one of them at a time.
  *
  * The file is extended before the append lock is taken; the tail is not
  * allowed to come near a block that the file system has not got.  The file's
@@ -31,6 +35,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xloginsert.h"
+#include "catalog/pg_control.h"
 #include "catalog/storage.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
@@ -40,6 +45,7 @@
 
 #include "clock.h"
 #include "guc.h"
+#include "log_meta.h"
 #include "log_page.h"
 #include "log_storage.h"
 
@@ -49,34 +55,11 @@
 /* At most this many blocks are added to a file ahead of need (4 MB). */
 #define MAX_EXTEND_AHEAD	512
 
-/*
- * A page does not look as it should.
- */
-static void
-report_damage(Relation rel, BlockNumber block, const char *problem)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("block %u of relation \"%s\" is damaged: %s",
-					block, RelationGetRelationName(rel), problem),
-			 errhint("Restore the relation from a backup, or read on behind the damage by offset.")));
-}
-
-static EventlogMeta *
-get_meta(Relation rel, Buffer metabuf)
-{
-	Page		page = BufferGetPage(metabuf);
-	const char *problem = eventlog_page_check(page, EVENTLOG_PAGE_META);
-
-	if (problem)
-		report_damage(rel, EVENTLOG_METAPAGE_BLKNO, problem);
-	return EventlogPageGetMeta(page);
-}
-
 /* ---- creation ---- */
 
 void
-eventlog_storage_create(EventlogFileId file, char persistence, int64 next_offset)
+eventlog_storage_create(EventlogFileId file, char persistence, int64 next_offset,
+						int64 min_next_offset)
 {
 	SMgrRelation smgr = RelationCreateStorage(file, persistence, true);
 	PGAlignedBlock zero;
@@ -94,7 +77,7 @@ eventlog_storage_create(EventlogFileId file, char persistence, int64 next_offset
 										RBM_ZERO_AND_LOCK, NULL, true);
 
 	START_CRIT_SECTION();
-	eventlog_page_init_meta(BufferGetPage(metabuf), incarnation, next_offset, now);
+	eventlog_meta_init(BufferGetPage(metabuf), incarnation, next_offset, min_next_offset, now);
 	MarkBufferDirty(metabuf);
 	if (XLogIsNeeded())			/* else it is synced at commit, as all new files */
 		log_newpage_buffer(metabuf, true);
@@ -107,89 +90,21 @@ void
 eventlog_storage_reset(Relation rel)
 {
 	Buffer		metabuf = ReadBuffer(rel, EVENTLOG_METAPAGE_BLKNO);
-	EventlogMetaHead old;
+	EventlogMeta old;
 	int64		now = eventlog_now_ms();
 
 	LockBuffer(metabuf, BUFFER_LOCK_EXCLUSIVE);
-	old = get_meta(rel, metabuf)->head;
+	eventlog_meta_copy(eventlog_storage_meta_page(rel, metabuf), &old);
 
 	START_CRIT_SECTION();
-	eventlog_page_init_meta(BufferGetPage(metabuf), old.incarnation + 1, old.next_offset, now);
+	eventlog_meta_init(BufferGetPage(metabuf), old.head.incarnation + 1, old.head.next_offset,
+					   old.life.min_next_offset, now);
 	MarkBufferDirty(metabuf);
 	if (RelationNeedsWAL(rel))
 		log_newpage_buffer(metabuf, true);
 	END_CRIT_SECTION();
 
 	UnlockReleaseBuffer(metabuf);
-}
-
-/* ---- reading ---- */
-
-void
-eventlog_storage_read_meta(Relation rel, EventlogMetaHead *meta)
-{
-	Buffer		metabuf = ReadBuffer(rel, EVENTLOG_METAPAGE_BLKNO);
-
-	LockBuffer(metabuf, BUFFER_LOCK_SHARE);
-	memcpy(meta, &get_meta(rel, metabuf)->head, sizeof(EventlogMetaHead));
-	UnlockReleaseBuffer(metabuf);
-}
-
-void
-eventlog_storage_read_segment(Relation rel, const EventlogMetaHead *meta,
-							  uint32 number, EventlogSegment *segment)
-{
-	Buffer		buf;
-	BlockNumber block;
-	const char *problem;
-
-	Assert(number >= meta->first_segment && number <= meta->active_segment);
-
-	if (number == meta->active_segment)
-	{
-		*segment = meta->active;
-		segment->end_block = meta->tail_block;
-		segment->end_byte = meta->tail_byte;
-		return;
-	}
-
-	buf = ReadBuffer(rel, EVENTLOG_METAPAGE_BLKNO);
-	LockBuffer(buf, BUFFER_LOCK_SHARE);
-	block = get_meta(rel, buf)->map_blocks[(number / EVENTLOG_SEGMENTS_PER_MAP) % EVENTLOG_MAP_BLOCKS];
-	UnlockReleaseBuffer(buf);
-
-	buf = ReadBuffer(rel, block);
-	LockBuffer(buf, BUFFER_LOCK_SHARE);
-	problem = eventlog_page_check(BufferGetPage(buf), EVENTLOG_PAGE_MAP);
-	if (problem)
-		report_damage(rel, block, problem);
-	*segment = EventlogPageGetSegments(BufferGetPage(buf))[number % EVENTLOG_SEGMENTS_PER_MAP];
-	UnlockReleaseBuffer(buf);
-}
-
-uint16
-eventlog_storage_read_page(Relation rel, BlockNumber block,
-						   BufferAccessStrategy strategy, uint16 from,
-						   char *dst, EventlogPageSpecial *special)
-{
-	Buffer		buf = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
-	Page		page;
-	const char *problem;
-	uint16		end;
-
-	LockBuffer(buf, BUFFER_LOCK_SHARE);
-	page = BufferGetPage(buf);
-	problem = eventlog_page_check(page, EVENTLOG_PAGE_DATA);
-	if (problem)
-		report_damage(rel, block, problem);
-	end = ((PageHeader) page)->pd_lower;
-	if (end > EVENTLOG_PAYLOAD_END)
-		report_damage(rel, block, "payload runs into the special area");
-	*special = *EventlogPageGetSpecial(page);
-	if (end > from && dst != NULL)
-		memcpy(dst, (char *) page + from, end - from);
-	UnlockReleaseBuffer(buf);
-	return end;
 }
 
 /* ---- appending ---- */
@@ -246,21 +161,25 @@ entry_blocks(uint64 size, uint16 byte)
 }
 
 /*
- * Close the active segment and begin another with room for "blocks" blocks.
- * Metapage locked by the caller.  Returns 0, or how many blocks the file must
- * have before this can be done (then nothing was changed).
+ * Close the active segment and begin another with room for "blocks" blocks at
+ * least; it is going to have about "want".  Metapage locked by the caller.
+ * Returns 0, or how many blocks the file must have before this can be done
+ * (then nothing was changed).
  */
 static BlockNumber
-switch_segment(Relation rel, Buffer metabuf, BlockNumber blocks)
+switch_segment(Relation rel, Buffer metabuf, BlockNumber blocks, BlockNumber want)
 {
 	EventlogMeta *meta = EventlogPageGetMeta(BufferGetPage(metabuf));
 	EventlogMetaHead *head = &meta->head;
+	const EventlogLife *life = eventlog_meta_life(BufferGetPage(metabuf));
+	uint32		oldest = life ? life->recycle_segment : head->first_segment;
 	xl_eventlog_segment xlrec;
 	BlockNumber map_block;
 	Buffer		mapbuf;
+	int			index;
 
-	if (head->active_segment - head->first_segment + 1 >=
-		(uint32) EVENTLOG_SEGMENTS_PER_MAP * EVENTLOG_MAP_BLOCKS)
+	if (head->active_segment - oldest + 2 >=
+		(uint32) EVENTLOG_SEGMENTS_PER_MAP * (EVENTLOG_MAP_BLOCKS - 1))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("partition \"%s\" has too many segments", RelationGetRelationName(rel)),
@@ -276,10 +195,15 @@ switch_segment(Relation rel, Buffer metabuf, BlockNumber blocks)
 	xlrec.closed.end_byte = head->tail_byte;
 	if (xlrec.closed.nblocks == 0)
 		xlrec.closed.nblocks = head->alloc_block - xlrec.closed.first_block;
+	else if (head->nfree < EVENTLOG_MAX_FREE_SEGMENTS)
+		xlrec.closed.nblocks = head->tail_block - xlrec.closed.first_block +
+			(head->tail_byte > EVENTLOG_PAYLOAD_START ? 1 : 0); /* the rest is free */
 	xlrec.alloc_block = head->alloc_block;
 
 	map_block = meta->map_blocks[(xlrec.closed_number / EVENTLOG_SEGMENTS_PER_MAP) % EVENTLOG_MAP_BLOCKS];
 	xlrec.init_map = (xlrec.closed_number % EVENTLOG_SEGMENTS_PER_MAP) == 0;
+	if (map_block == 0 && life && life->nspare_maps > 0)
+		map_block = xlrec.spare_map = life->spare_maps[life->nspare_maps - 1];
 	if (map_block == 0)
 		map_block = xlrec.alloc_block++;
 
@@ -290,15 +214,12 @@ switch_segment(Relation rel, Buffer metabuf, BlockNumber blocks)
 	xlrec.active.state = EVENTLOG_SEGMENT_ACTIVE;
 	xlrec.active.first_block = xlrec.alloc_block;
 	xlrec.free_index = PG_UINT16_MAX;
-	for (int i = 0; i < head->nfree; i++)
+	index = eventlog_meta_choose_free(meta, blocks, want);
+	if (index >= 0)
 	{
-		if (meta->free_segments[i].nblocks >= blocks)
-		{
-			xlrec.free_index = i;
-			xlrec.active.first_block = meta->free_segments[i].first_block;
-			xlrec.active.nblocks = meta->free_segments[i].nblocks;
-			break;
-		}
+		xlrec.free_index = index;
+		xlrec.active.first_block = meta->free_segments[index].first_block;
+		xlrec.active.nblocks = Min(meta->free_segments[index].nblocks, Max(want, blocks));
 	}
 
 	if (!file_has_blocks(rel, map_block + 1))
@@ -314,14 +235,14 @@ switch_segment(Relation rel, Buffer metabuf, BlockNumber blocks)
 		LockBuffer(mapbuf, BUFFER_LOCK_EXCLUSIVE);
 		problem = eventlog_page_check(BufferGetPage(mapbuf), EVENTLOG_PAGE_MAP);
 		if (problem)
-			report_damage(rel, map_block, problem);
+			eventlog_storage_damaged(rel, map_block, problem);
 	}
 
 	START_CRIT_SECTION();
 	if (xlrec.init_map)
 		eventlog_page_init(BufferGetPage(mapbuf), EVENTLOG_PAGE_MAP, head->incarnation, 0);
 	eventlog_page_put_segment(BufferGetPage(mapbuf), xlrec.closed_number, &xlrec.closed);
-	eventlog_meta_switched(meta, &xlrec, map_block);
+	eventlog_meta_switched(BufferGetPage(metabuf), &xlrec, map_block);
 	MarkBufferDirty(mapbuf);
 	MarkBufferDirty(metabuf);
 	EVENTLOG_PAUSE("segment-before-wal");
@@ -363,7 +284,7 @@ next_entry_place(const EventlogMetaHead *head, BlockNumber *block, uint16 *byte)
  * Must the active segment be closed before an entry that ends in "last"?
  */
 static bool
-segment_is_full(const EventlogMetaHead *head, BlockNumber last, int64 segment_bytes)
+segment_is_full(const EventlogMetaHead *head, BlockNumber last, const EventlogAppend *app)
 {
 	const EventlogSegment *active = &head->active;
 
@@ -371,7 +292,9 @@ segment_is_full(const EventlogMetaHead *head, BlockNumber last, int64 segment_by
 		return true;
 	if (head->next_offset == active->base_offset)
 		return false;			/* empty: takes an entry of any size */
-	return ((int64) last - active->first_block + 1) * BLCKSZ > segment_bytes;
+	if (app->segment_ms > 0 && eventlog_now_ms() - active->begun_at >= app->segment_ms)
+		return true;
+	return ((int64) last - active->first_block + 1) * BLCKSZ > app->segment_bytes;
 }
 
 /*
@@ -407,7 +330,7 @@ append_part(Relation rel, Buffer metabuf, EventlogEntry *entry, const EventlogAp
 			LockBuffer(bufs[i], BUFFER_LOCK_EXCLUSIVE);
 			problem = eventlog_page_check(BufferGetPage(bufs[i]), EVENTLOG_PAGE_DATA);
 			if (problem)
-				report_damage(rel, block, problem);
+				eventlog_storage_damaged(rel, block, problem);
 		}
 		else
 			bufs[i] = ReadBufferExtended(rel, MAIN_FORKNUM, block + i, RBM_ZERO_AND_LOCK, NULL);
@@ -511,6 +434,7 @@ eventlog_storage_append(Relation rel, EventlogAppend *app)
 	uint64		done = 0;
 	Buffer		metabuf = ReadBuffer(rel, EVENTLOG_METAPAGE_BLKNO);
 	EventlogMetaHead *head;
+	const EventlogLife *life;
 	EventlogBatchHeader header;
 	EventlogEntry entry;
 	xl_eventlog_append_init init;
@@ -523,6 +447,7 @@ eventlog_storage_append(Relation rel, EventlogAppend *app)
 
 	if (problem)
 		elog(ERROR, "batch to append is invalid: %s", problem);
+	app->switched = false;
 
 	/* Find room, outside the lock where that can take time. */
 	for (;;)
@@ -530,7 +455,7 @@ eventlog_storage_append(Relation rel, EventlogAppend *app)
 		BlockNumber missing = 0;
 
 		LockBuffer(metabuf, BUFFER_LOCK_EXCLUSIVE);
-		head = &get_meta(rel, metabuf)->head;
+		head = &EventlogPageGetMeta(eventlog_storage_meta_page(rel, metabuf))->head;
 		next_entry_place(head, &block, &byte);
 		blocks = entry_blocks(size, byte);
 		if (blocks > MaxBlockNumber - block)
@@ -539,11 +464,13 @@ eventlog_storage_append(Relation rel, EventlogAppend *app)
 					 errmsg("partition \"%s\" has reached the greatest size of a file",
 							RelationGetRelationName(rel)),
 					 errhint("Add partitions to the topic, or limit its retention.")));
-		if (segment_is_full(head, block + blocks - 1, app->segment_bytes))
+		if (segment_is_full(head, block + blocks - 1, app))
 		{
-			missing = switch_segment(rel, metabuf, entry_blocks(size, EVENTLOG_PAYLOAD_START));
+			missing = switch_segment(rel, metabuf, entry_blocks(size, EVENTLOG_PAYLOAD_START),
+									 Min(app->segment_bytes / BLCKSZ, MaxBlockNumber));
 			if (missing == 0)
 			{
+				app->switched = true;
 				next_entry_place(head, &block, &byte);
 				blocks = entry_blocks(size, byte);
 			}
@@ -559,7 +486,10 @@ eventlog_storage_append(Relation rel, EventlogAppend *app)
 	}
 
 	/* Offsets. */
+	life = eventlog_meta_life(BufferGetPage(metabuf));
 	base_offset = head->next_offset;
+	if (app->base_offset < 0 && life)
+		base_offset = Max(base_offset, life->min_next_offset);
 	if (app->base_offset >= 0)
 	{
 		if (app->base_offset < base_offset)
@@ -629,7 +559,7 @@ eventlog_storage_mark_aborted(Relation rel, BlockNumber block,
 	page = BufferGetPage(buf);
 	problem = eventlog_page_check(page, EVENTLOG_PAGE_DATA);
 	if (problem)
-		report_damage(rel, block, problem);
+		eventlog_storage_damaged(rel, block, problem);
 
 	START_CRIT_SECTION();
 	for (int i = 0; i < nbytes; i++)
@@ -660,7 +590,7 @@ eventlog_storage_set_frozen(Relation rel, const EventlogPos *frozen, Transaction
 	EventlogMetaHead *head;
 
 	LockBuffer(metabuf, BUFFER_LOCK_EXCLUSIVE);
-	head = &get_meta(rel, metabuf)->head;
+	head = &EventlogPageGetMeta(eventlog_storage_meta_page(rel, metabuf))->head;
 
 	START_CRIT_SECTION();
 	head->frozen = *frozen;
@@ -695,7 +625,7 @@ eventlog_storage_hint_resolved(Relation rel, const EventlogPos *resolved)
 	metabuf = ReadBuffer(rel, EVENTLOG_METAPAGE_BLKNO);
 	if (ConditionalLockBuffer(metabuf))
 	{
-		EventlogMetaHead *head = &get_meta(rel, metabuf)->head;
+		EventlogMetaHead *head = &EventlogPageGetMeta(eventlog_storage_meta_page(rel, metabuf))->head;
 
 		if (head->resolved.offset < resolved->offset)
 		{
@@ -705,4 +635,285 @@ eventlog_storage_hint_resolved(Relation rel, const EventlogPos *resolved)
 		LockBuffer(metabuf, BUFFER_LOCK_UNLOCK);
 	}
 	ReleaseBuffer(metabuf);
+}
+
+/* ---- the life of closed segments ---- */
+
+bool
+eventlog_storage_roll(Relation rel, bool even_empty)
+{
+	Buffer		metabuf = ReadBuffer(rel, EVENTLOG_METAPAGE_BLKNO);
+	bool		rolled = false;
+
+	for (;;)
+	{
+		BlockNumber missing = 0;
+		EventlogMetaHead *head;
+
+		LockBuffer(metabuf, BUFFER_LOCK_EXCLUSIVE);
+		head = &EventlogPageGetMeta(eventlog_storage_meta_page(rel, metabuf))->head;
+		if (even_empty || head->tail_block != head->active.first_block ||
+			head->tail_byte != EVENTLOG_PAYLOAD_START)
+		{
+			missing = switch_segment(rel, metabuf, 1, 1);
+			rolled = (missing == 0);
+		}
+		LockBuffer(metabuf, BUFFER_LOCK_UNLOCK);
+		if (missing == 0)
+			break;
+		extend_file(rel, missing);
+	}
+	ReleaseBuffer(metabuf);
+	return rolled;
+}
+
+/*
+ * Fill in the record of a changed metapage.  The map pages of segments that
+ * have been recycled become spare ones, as far as there is room to note them.
+ */
+static void
+prepare_meta_record(xl_eventlog_meta *xlrec, EventlogMeta *meta, uint32 recycled_before,
+					TransactionId conflict_xid)
+{
+	EventlogLife *life = &meta->life;
+	uint32		page = recycled_before / EVENTLOG_SEGMENTS_PER_MAP;
+
+	xlrec->version = EVENTLOG_WAL_META_VERSION;
+	xlrec->conflict_xid = conflict_xid;
+	xlrec->clear_maps = page * EVENTLOG_SEGMENTS_PER_MAP;
+	while (page < life->recycle_segment / EVENTLOG_SEGMENTS_PER_MAP &&
+		   life->nspare_maps < EVENTLOG_MAX_SPARE_MAPS)
+	{
+		life->spare_maps[life->nspare_maps++] = meta->map_blocks[page % EVENTLOG_MAP_BLOCKS];
+		page++;
+	}
+	xlrec->clear_upto = page * EVENTLOG_SEGMENTS_PER_MAP;
+	xlrec->head = meta->head;
+}
+
+/* Register what a META record, or the same part of another one, carries. */
+static void
+register_meta_record(Buffer metabuf, const EventlogMeta *meta)
+{
+	XLogRegisterData((char *) meta->free_segments, meta->head.nfree * sizeof(EventlogRun));
+	XLogRegisterData((char *) &meta->life, eventlog_life_size(&meta->life));
+	XLogRegisterBuffer(0, metabuf, REGBUF_STANDARD);
+}
+
+/* Write a changed copy to the metapage.  In a critical section. */
+static void
+replace_meta(Buffer metabuf, const xl_eventlog_meta *xlrec, const EventlogMeta *meta,
+			 const EventlogPos *resolved)
+{
+	Page		page = BufferGetPage(metabuf);
+
+	eventlog_meta_replace(page, xlrec, (char *) meta->free_segments, (char *) &meta->life,
+						  eventlog_life_size(&meta->life));
+	if (resolved->offset > meta->head.frozen.offset)
+		EventlogPageGetMeta(page)->head.resolved = *resolved;
+	MarkBufferDirty(metabuf);
+}
+
+bool
+eventlog_storage_edit(Relation rel, EventlogMetaEdit edit, void *arg, TransactionId conflict_xid)
+{
+	Buffer		metabuf = ReadBuffer(rel, EVENTLOG_METAPAGE_BLKNO);
+	EventlogMeta meta;
+	xl_eventlog_meta xlrec;
+	uint32		recycled_before;
+	bool		changed;
+
+	LockBuffer(metabuf, BUFFER_LOCK_EXCLUSIVE);
+	eventlog_meta_copy(eventlog_storage_meta_page(rel, metabuf), &meta);
+	recycled_before = meta.life.recycle_segment;
+	changed = edit(&meta, arg);
+	if (changed)
+	{
+		prepare_meta_record(&xlrec, &meta, recycled_before, conflict_xid);
+
+		START_CRIT_SECTION();
+		EVENTLOG_PAUSE("meta-before-wal");
+		replace_meta(metabuf, &xlrec, &meta, &meta.head.resolved);
+		if (RelationNeedsWAL(rel))
+		{
+			XLogRecPtr	lsn;
+
+			XLogBeginInsert();
+			XLogRegisterData((char *) &xlrec, sizeof(xlrec));
+			register_meta_record(metabuf, &meta);
+			lsn = XLogInsert(EVENTLOG_RMGR_ID, XLOG_EVENTLOG_META);
+			PageSetLSN(BufferGetPage(metabuf), lsn);
+		}
+		END_CRIT_SECTION();
+		EVENTLOG_PAUSE("meta-after-wal");
+	}
+	UnlockReleaseBuffer(metabuf);
+	return changed;
+}
+
+bool
+eventlog_storage_swap(Relation rel, EventlogMetaEdit edit, void *arg,
+					  uint32 first, uint32 count, const EventlogSegment *segments)
+{
+	Buffer		metabuf = ReadBuffer(rel, EVENTLOG_METAPAGE_BLKNO);
+	EventlogMeta meta;
+	xl_eventlog_swap xlrec;
+	Buffer		maps[2] = {InvalidBuffer, InvalidBuffer};
+	int			nmaps;
+	uint32		recycled_before;
+
+	Assert(count > 0 && count <= EVENTLOG_SEGMENTS_PER_MAP);
+
+	LockBuffer(metabuf, BUFFER_LOCK_EXCLUSIVE);
+	eventlog_meta_copy(eventlog_storage_meta_page(rel, metabuf), &meta);
+	recycled_before = meta.life.recycle_segment;
+	if (!edit(&meta, arg))
+	{
+		UnlockReleaseBuffer(metabuf);
+		return false;
+	}
+	meta.life.layout++;
+	memset(&xlrec, 0, sizeof(xlrec));
+	prepare_meta_record(&xlrec.meta, &meta, recycled_before, InvalidTransactionId);
+	xlrec.first = first;
+	xlrec.count = Min(count, EVENTLOG_SEGMENTS_PER_MAP - first % EVENTLOG_SEGMENTS_PER_MAP);
+	xlrec.first2 = first + xlrec.count;
+	xlrec.count2 = count - xlrec.count;
+	nmaps = xlrec.count2 > 0 ? 2 : 1;
+	for (int i = 0; i < nmaps; i++)
+	{
+		uint32		number = i == 0 ? xlrec.first : xlrec.first2;
+		BlockNumber block = meta.map_blocks[(number / EVENTLOG_SEGMENTS_PER_MAP) % EVENTLOG_MAP_BLOCKS];
+		const char *problem;
+
+		maps[i] = ReadBuffer(rel, block);
+		LockBuffer(maps[i], BUFFER_LOCK_EXCLUSIVE);
+		problem = eventlog_page_check(BufferGetPage(maps[i]), EVENTLOG_PAGE_MAP);
+		if (problem)
+			eventlog_storage_damaged(rel, block, problem);
+	}
+
+	START_CRIT_SECTION();
+	EVENTLOG_PAUSE("swap-before-wal");
+	for (uint32 i = 0; i < count; i++)
+		eventlog_page_set_segment(BufferGetPage(maps[i < xlrec.count ? 0 : 1]), first + i, &segments[i]);
+	for (int i = 0; i < nmaps; i++)
+		MarkBufferDirty(maps[i]);
+	replace_meta(metabuf, &xlrec.meta, &meta, &meta.head.frozen);
+	if (RelationNeedsWAL(rel))
+	{
+		XLogRecPtr	lsn;
+
+		XLogBeginInsert();
+		XLogRegisterData((char *) &xlrec, sizeof(xlrec));
+		register_meta_record(metabuf, &meta);
+		XLogRegisterBuffer(1, maps[0], REGBUF_STANDARD);
+		XLogRegisterBufData(1, (char *) segments, xlrec.count * sizeof(EventlogSegment));
+		if (nmaps == 2)
+		{
+			XLogRegisterBuffer(2, maps[1], REGBUF_STANDARD);
+			XLogRegisterBufData(2, (char *) (segments + xlrec.count),
+								xlrec.count2 * sizeof(EventlogSegment));
+		}
+		lsn = XLogInsert(EVENTLOG_RMGR_ID, XLOG_EVENTLOG_SWAP);
+		for (int i = 0; i < nmaps; i++)
+			PageSetLSN(BufferGetPage(maps[i]), lsn);
+		PageSetLSN(BufferGetPage(metabuf), lsn);
+	}
+	END_CRIT_SECTION();
+	EVENTLOG_PAUSE("swap-after-wal");
+
+	for (int i = 0; i < nmaps; i++)
+		UnlockReleaseBuffer(maps[i]);
+	UnlockReleaseBuffer(metabuf);
+	return true;
+}
+
+void
+eventlog_storage_write_pages(Relation rel, BlockNumber first, const char *pages, int npages)
+{
+	Buffer		bufs[MAX_RECORD_PAGES];
+
+	Assert(npages > 0 && npages <= MAX_RECORD_PAGES);
+	if (!file_has_blocks(rel, first + npages))
+		extend_file(rel, first + npages);
+	XLogEnsureRecordSpace(npages - 1, 0);
+	for (int i = 0; i < npages; i++)
+		bufs[i] = ReadBufferExtended(rel, MAIN_FORKNUM, first + i, RBM_ZERO_AND_LOCK, NULL);
+
+	START_CRIT_SECTION();
+	for (int i = 0; i < npages; i++)
+	{
+		memcpy(BufferGetPage(bufs[i]), pages + (Size) i * BLCKSZ, BLCKSZ);
+		MarkBufferDirty(bufs[i]);
+	}
+	EVENTLOG_PAUSE("rewrite-before-wal");
+	if (RelationNeedsWAL(rel))
+	{
+		XLogRecPtr	lsn;
+
+		/* the server's own record of whole pages needs nothing of ours */
+		XLogBeginInsert();
+		for (int i = 0; i < npages; i++)
+			XLogRegisterBuffer(i, bufs[i], REGBUF_FORCE_IMAGE | REGBUF_STANDARD);
+		lsn = XLogInsert(RM_XLOG_ID, XLOG_FPI);
+		for (int i = 0; i < npages; i++)
+			PageSetLSN(BufferGetPage(bufs[i]), lsn);
+	}
+	END_CRIT_SECTION();
+
+	for (int i = 0; i < npages; i++)
+		UnlockReleaseBuffer(bufs[i]);
+}
+
+void
+eventlog_storage_blank(Relation rel, EventlogRun run, uint32 incarnation, TransactionId conflict_xid)
+{
+	BlockNumber block = run.first_block;
+	BlockNumber end = Min(run.first_block + run.nblocks,
+						  smgrnblocks(RelationGetSmgr(rel), MAIN_FORKNUM));
+
+	XLogEnsureRecordSpace(MAX_RECORD_PAGES - 1, 0);
+	while (block < end)
+	{
+		int			n = Min(end - block, MAX_RECORD_PAGES);
+		Buffer		bufs[MAX_RECORD_PAGES];
+
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < n; i++)
+			bufs[i] = ReadBufferExtended(rel, MAIN_FORKNUM, block + i, RBM_ZERO_AND_LOCK, NULL);
+
+		START_CRIT_SECTION();
+		for (int i = 0; i < n; i++)
+		{
+			eventlog_page_init(BufferGetPage(bufs[i]), EVENTLOG_PAGE_DATA, incarnation, 0);
+			MarkBufferDirty(bufs[i]);
+		}
+		EVENTLOG_PAUSE("blank-before-wal");
+		if (RelationNeedsWAL(rel))
+		{
+			xl_eventlog_blank xlrec = {EVENTLOG_WAL_META_VERSION, conflict_xid, incarnation};
+			XLogRecPtr	lsn;
+
+			XLogBeginInsert();
+			XLogRegisterData((char *) &xlrec, sizeof(xlrec));
+			for (int i = 0; i < n; i++)
+				XLogRegisterBuffer(i, bufs[i], REGBUF_STANDARD | REGBUF_WILL_INIT);
+			lsn = XLogInsert(EVENTLOG_RMGR_ID, XLOG_EVENTLOG_BLANK);
+			for (int i = 0; i < n; i++)
+				PageSetLSN(BufferGetPage(bufs[i]), lsn);
+		}
+		END_CRIT_SECTION();
+
+		for (int i = 0; i < n; i++)
+			UnlockReleaseBuffer(bufs[i]);
+		block += n;
+	}
+}
+
+void
+eventlog_storage_extend_ahead(Relation rel, BlockNumber nblocks)
+{
+	if (!file_has_blocks(rel, nblocks))
+		extend_file(rel, nblocks);
 }

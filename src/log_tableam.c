@@ -21,12 +21,12 @@
 #include "catalog/storage.h"
 #include "commands/vacuum.h"
 #include "miscadmin.h"
+#include "port/atomics.h"
 #include "optimizer/plancat.h"
 #include "pgstat.h"
 #include "storage/predicate.h"
 #include "storage/procarray.h"
 #include "storage/smgr.h"
-#include "storage/spin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -39,16 +39,16 @@
 
 PG_FUNCTION_INFO_V1(eventlog_am_handler);
 
-/* Blocks that a process of a parallel scan takes at a time. */
-#define PARALLEL_CHUNK	32
+/* Into how many shares of offsets a parallel scan divides a log, about. */
+#define PARALLEL_SHARES	512
 
 typedef struct EventlogParallelScan
 {
 	ParallelTableScanDescData base;
-	EventlogMetaHead meta;		/* what all processes of the scan see */
-	slock_t		mutex;			/* protects the two below */
-	uint32		segment;
-	BlockNumber next_block;		/* Invalid: the segment's first */
+	int64		first_offset;	/* what the processes of the scan share out */
+	int64		end_offset;
+	int64		share;			/* offsets taken at a time */
+	pg_atomic_uint64 taken;		/* offsets handed out so far */
 } EventlogParallelScan;
 
 static const TupleTableSlotOps *
@@ -74,8 +74,6 @@ open_cursor(EventlogScanDesc *scan)
 	Relation	rel = scan->rs_base.rs_rd;
 
 	scan->cur = eventlog_cursor_open(rel, scan->rs_base.rs_snapshot, false);
-	if (scan->rs_base.rs_parallel)
-		scan->cur->meta = ((EventlogParallelScan *) scan->rs_base.rs_parallel)->meta;
 	if ((scan->rs_base.rs_flags & SO_ALLOW_STRAT) &&
 		scan->cur->meta.alloc_block > NBuffers / 4)
 		scan->cur->strategy = GetAccessStrategy(BAS_BULKREAD);
@@ -150,70 +148,44 @@ am_scan_rescan(TableScanDesc sscan, ScanKey key, bool set_params,
 }
 
 /*
- * Take the next share of a parallel scan.  Segments are looked up outside of
- * the spinlock; whoever then finds that others were faster tries again.
+ * Take the next share of a parallel scan.  Shares are ranges of offsets, so
+ * that it does not matter where the log's segments lie, nor when.
  */
 static bool
 next_parallel_share(EventlogScanDesc *scan)
 {
 	EventlogParallelScan *shared = (EventlogParallelScan *) scan->rs_base.rs_parallel;
-	EventlogCursor *cur = scan->cur;
+	int64		from;
 
-	for (;;)
-	{
-		uint32		number;
-		BlockNumber from,
-					first,
-					last;
-		EventlogSegment segment;
-		bool		taken = false;
-
-		CHECK_FOR_INTERRUPTS();
-		SpinLockAcquire(&shared->mutex);
-		number = shared->segment;
-		from = shared->next_block;
-		SpinLockRelease(&shared->mutex);
-		if (number > cur->meta.active_segment)
-			return false;
-
-		eventlog_storage_read_segment(scan->rs_base.rs_rd, &cur->meta, number, &segment);
-		first = (from == InvalidBlockNumber) ? segment.first_block : from;
-		last = Min(first + (PARALLEL_CHUNK - 1), segment.end_block);
-
-		SpinLockAcquire(&shared->mutex);
-		if (shared->segment == number && shared->next_block == from)
-		{
-			taken = true;
-			if (last >= segment.end_block)
-			{
-				shared->segment++;
-				shared->next_block = InvalidBlockNumber;
-			}
-			else
-				shared->next_block = last + 1;
-		}
-		SpinLockRelease(&shared->mutex);
-
-		if (taken && eventlog_cursor_seek_block(cur, number, first, last))
-			return true;
-	}
+	from = shared->first_offset + (int64) pg_atomic_fetch_add_u64(&shared->taken, shared->share);
+	if (from >= shared->end_offset)
+		return false;
+	scan->share_first = from;
+	scan->share_end = Min(from + shared->share, shared->end_offset);
+	eventlog_cursor_seek(scan->cur, from);
+	return true;
 }
 
 static bool
 next_batch(EventlogScanDesc *scan)
 {
-	if (scan->rs_base.rs_parallel == NULL)
-		return eventlog_cursor_next(scan->cur);
+	EventlogCursor *cur = scan->cur;
 
-	if (!scan->started && !next_parallel_share(scan))
-		return false;
-	scan->started = true;
-	while (!eventlog_cursor_next(scan->cur))
+	if (scan->rs_base.rs_parallel == NULL)
+		return eventlog_cursor_next(cur);
+
+	for (;;)
 	{
-		if (!next_parallel_share(scan))
+		if (!scan->started && !next_parallel_share(scan))
 			return false;
+		scan->started = true;
+		if (eventlog_cursor_next_seen(cur) && cur->header.base_offset < scan->share_end)
+		{
+			eventlog_cursor_read(cur);
+			return true;
+		}
+		scan->started = false;
 	}
-	return true;
 }
 
 /*
@@ -308,6 +280,10 @@ eventlog_scan_step(EventlogScanDesc *scan, bool forward, EventlogRecord *record)
 			{
 				if (unlikely(record->offset < cur->meta.log_start_offset))
 					continue;
+				/* a batch may reach into the shares next to this one */
+				if (unlikely(scan->rs_base.rs_parallel) &&
+					(record->offset < scan->share_first || record->offset >= scan->share_end))
+					continue;
 				return true;
 			}
 			if (cur->reader.error)
@@ -348,25 +324,22 @@ static Size
 am_parallelscan_initialize(Relation rel, ParallelTableScanDesc pscan)
 {
 	EventlogParallelScan *shared = (EventlogParallelScan *) pscan;
+	EventlogMetaHead meta;
 
 	eventlog_set_parallel_relation(&shared->base, rel);
 	shared->base.phs_syncscan = false;
-	SpinLockInit(&shared->mutex);
-	eventlog_storage_read_meta(rel, &shared->meta);
-	shared->segment = shared->meta.first_segment;
-	shared->next_block = InvalidBlockNumber;
+	eventlog_storage_read_meta(rel, &meta, NULL);
+	shared->first_offset = meta.log_start_offset;
+	shared->end_offset = meta.next_offset;
+	shared->share = (meta.next_offset - meta.log_start_offset) / PARALLEL_SHARES + 1;
+	pg_atomic_init_u64(&shared->taken, 0);
 	return sizeof(EventlogParallelScan);
 }
 
 static void
 am_parallelscan_reinitialize(Relation rel, ParallelTableScanDesc pscan)
 {
-	EventlogParallelScan *shared = (EventlogParallelScan *) pscan;
-
-	SpinLockAcquire(&shared->mutex);
-	shared->segment = shared->meta.first_segment;
-	shared->next_block = InvalidBlockNumber;
-	SpinLockRelease(&shared->mutex);
+	pg_atomic_write_u64(&((EventlogParallelScan *) pscan)->taken, 0);
 }
 
 /* ---- single rows ---- */
@@ -430,7 +403,7 @@ am_tuple_tid_valid(TableScanDesc sscan, ItemPointer tid)
 
 	if (!ItemPointerIsValid(tid))
 		return false;
-	eventlog_storage_read_meta(sscan->rs_rd, &meta);
+	eventlog_storage_read_meta(sscan->rs_rd, &meta, NULL);
 	offset = eventlog_tid_to_offset(tid, meta.tid_base);
 	return offset >= meta.log_start_offset && offset < meta.next_offset;
 }
@@ -559,6 +532,7 @@ am_relation_set_new_filenode(Relation rel, const EventlogFileId *newfile, char p
 {
 	EventlogFileId old = EventlogRelFile(rel);
 	int64		next_offset = 0;
+	int64		min_next_offset = 0;
 
 	if (persistence != RELPERSISTENCE_PERMANENT)
 		ereport(ERROR,
@@ -575,15 +549,16 @@ am_relation_set_new_filenode(Relation rel, const EventlogFileId *newfile, char p
 		smgrexists(RelationGetSmgr(rel), MAIN_FORKNUM) &&
 		smgrnblocks(RelationGetSmgr(rel), MAIN_FORKNUM) > 0)
 	{
-		EventlogMetaHead meta;
+		EventlogMeta meta;
 
-		eventlog_storage_read_meta(rel, &meta);
-		next_offset = meta.next_offset;
+		eventlog_storage_read_all(rel, &meta);
+		next_offset = meta.head.next_offset;
+		min_next_offset = meta.life.min_next_offset;
 	}
 
 	*freeze_xid = RecentXmin;
 	*minmulti = GetOldestMultiXactId();
-	eventlog_storage_create(*newfile, persistence, next_offset);
+	eventlog_storage_create(*newfile, persistence, next_offset, min_next_offset);
 }
 
 static void
@@ -628,7 +603,7 @@ am_relation_estimate_size(Relation rel, int32 *attr_widths, BlockNumber *pages,
 {
 	EventlogMetaHead meta;
 
-	eventlog_storage_read_meta(rel, &meta);
+	eventlog_storage_read_meta(rel, &meta, NULL);
 	*pages = Max(meta.alloc_block, 1);
 	*tuples = (double) (meta.next_offset - meta.log_start_offset);
 	*allvisfrac = 0;

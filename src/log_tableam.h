@@ -19,6 +19,8 @@ typedef struct EventlogScanDesc
 	EventlogCursor *cur;
 	int32		partition;
 	int64		tid_base;
+	int64		share_first;	/* parallel scan: this process reads these offsets */
+	int64		share_end;
 	bool		started;
 
 	/*
@@ -77,6 +79,16 @@ extern bool eventlog_sample_next_tuple(TableScanDesc scan, struct SampleScanStat
 									   TupleTableSlot *slot);
 
 /* log_vacuum.c */
+/*
+ * Move the frozen position as far as it can be; returns the oldest xid that
+ * still stands in the log, or the horizon.  The caller holds
+ * ShareUpdateExclusiveLock.
+ */
+extern TransactionId eventlog_freeze(Relation rel);
+
+/* The same, and move relfrozenxid if it is getting old.  Was it moved? */
+extern bool eventlog_freeze_in_time(Relation rel);
+
 extern void eventlog_relation_vacuum(Relation rel, struct VacuumParams *params,
 									 BufferAccessStrategy strategy);
 

@@ -23,14 +23,19 @@
 
 #include "compat.h"
 #include "log_format.h"
+#include "log_meta.h"
 #include "log_page.h"
 #include "log_xlog.h"
 
 static void
-check_version(uint8 version)
+check_version(uint8 version, uint8 expected)
 {
-	if (version != EVENTLOG_FORMAT_VERSION)
-		elog(PANIC, "WAL record of pg_eventlog has unknown format version %u", version);
+	if (version != expected)
+		ereport(PANIC,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("WAL record of pg_eventlog has format version %u, which this library does not know",
+						version),
+				 errhint("Install on this server the version of pg_eventlog that the primary has, or a newer one.")));
 }
 
 static void
@@ -50,7 +55,7 @@ redo_append(XLogReaderState *record)
 
 	memcpy(&xlrec, data, sizeof(xlrec));
 	data += sizeof(xlrec);
-	check_version(xlrec.version);
+	check_version(xlrec.version, EVENTLOG_FORMAT_VERSION);
 	if (xlrec.flags & EVENTLOG_APPEND_INIT)
 	{
 		memcpy(&init, data, sizeof(init));
@@ -153,7 +158,7 @@ redo_segment(XLogReaderState *record)
 	BlockNumber map_block;
 
 	memcpy(&xlrec, XLogRecGetData(record), sizeof(xlrec));
-	check_version(xlrec.version);
+	check_version(xlrec.version, EVENTLOG_FORMAT_VERSION);
 	XLogRecGetBlockTag(record, 1, NULL, NULL, &map_block);
 
 	if (xlrec.init_map)
@@ -178,7 +183,7 @@ redo_segment(XLogReaderState *record)
 
 	if (XLogReadBufferForRedo(record, 0, &metabuf) == BLK_NEEDS_REDO)
 	{
-		eventlog_meta_switched(EventlogPageGetMeta(BufferGetPage(metabuf)), &xlrec, map_block);
+		eventlog_meta_switched(BufferGetPage(metabuf), &xlrec, map_block);
 		PageSetLSN(BufferGetPage(metabuf), record->EndRecPtr);
 		MarkBufferDirty(metabuf);
 	}
@@ -193,7 +198,7 @@ redo_mark(XLogReaderState *record)
 	Buffer		buf;
 
 	memcpy(&xlrec, XLogRecGetData(record), sizeof(xlrec));
-	check_version(xlrec.version);
+	check_version(xlrec.version, EVENTLOG_FORMAT_VERSION);
 	if (XLogReadBufferForRedo(record, 0, &buf) == BLK_NEEDS_REDO)
 	{
 		Size		len;
@@ -215,7 +220,7 @@ redo_freeze(XLogReaderState *record)
 	Buffer		metabuf;
 
 	memcpy(&xlrec, XLogRecGetData(record), sizeof(xlrec));
-	check_version(xlrec.version);
+	check_version(xlrec.version, EVENTLOG_FORMAT_VERSION);
 
 	/*
 	 * Below the frozen position xids are not looked at, but a snapshot of
@@ -234,6 +239,91 @@ redo_freeze(XLogReaderState *record)
 		UnlockReleaseBuffer(metabuf);
 }
 
+/* The metapage's part of META and SWAP; "data" is what follows *xlrec. */
+static void
+redo_meta_page(XLogReaderState *record, const xl_eventlog_meta *xlrec, const char *data)
+{
+	const char *life = data + xlrec->head.nfree * sizeof(EventlogRun);
+	Size		life_size = XLogRecGetData(record) + XLogRecGetDataLen(record) - life;
+	Buffer		metabuf;
+
+	if (XLogReadBufferForRedo(record, 0, &metabuf) == BLK_NEEDS_REDO)
+	{
+		eventlog_meta_replace(BufferGetPage(metabuf), xlrec, data, life, life_size);
+		PageSetLSN(BufferGetPage(metabuf), record->EndRecPtr);
+		MarkBufferDirty(metabuf);
+	}
+	if (BufferIsValid(metabuf))
+		UnlockReleaseBuffer(metabuf);
+}
+
+static void
+redo_meta(XLogReaderState *record)
+{
+	xl_eventlog_meta xlrec;
+
+	memcpy(&xlrec, XLogRecGetData(record), sizeof(xlrec));
+	check_version(xlrec.version, EVENTLOG_WAL_META_VERSION);
+
+	/* a reader of this standby may be in blocks that become free */
+	if (InHotStandby && TransactionIdIsValid(xlrec.conflict_xid))
+		eventlog_resolve_conflict(record, xlrec.conflict_xid);
+	redo_meta_page(record, &xlrec, XLogRecGetData(record) + sizeof(xlrec));
+}
+
+static void
+redo_swap(XLogReaderState *record)
+{
+	xl_eventlog_swap xlrec;
+
+	memcpy(&xlrec, XLogRecGetData(record), sizeof(xlrec));
+	check_version(xlrec.meta.version, EVENTLOG_WAL_META_VERSION);
+	for (int i = 1; i <= (xlrec.count2 > 0 ? 2 : 1); i++)
+	{
+		uint32		first = i == 1 ? xlrec.first : xlrec.first2;
+		Buffer		buf;
+
+		if (XLogReadBufferForRedo(record, i, &buf) == BLK_NEEDS_REDO)
+		{
+			Size		len;
+			char	   *bytes = XLogRecGetBlockData(record, i, &len);
+
+			for (Size n = 0; n < len / sizeof(EventlogSegment); n++)
+			{
+				EventlogSegment segment;
+
+				memcpy(&segment, bytes + n * sizeof(EventlogSegment), sizeof(segment));
+				eventlog_page_set_segment(BufferGetPage(buf), first + n, &segment);
+			}
+			PageSetLSN(BufferGetPage(buf), record->EndRecPtr);
+			MarkBufferDirty(buf);
+		}
+		if (BufferIsValid(buf))
+			UnlockReleaseBuffer(buf);
+	}
+	redo_meta_page(record, &xlrec.meta, XLogRecGetData(record) + sizeof(xlrec));
+}
+
+static void
+redo_blank(XLogReaderState *record)
+{
+	xl_eventlog_blank xlrec;
+
+	memcpy(&xlrec, XLogRecGetData(record), sizeof(xlrec));
+	check_version(xlrec.version, EVENTLOG_WAL_META_VERSION);
+	if (InHotStandby && TransactionIdIsValid(xlrec.conflict_xid))
+		eventlog_resolve_conflict(record, xlrec.conflict_xid);
+	for (int i = 0; i <= XLogRecMaxBlockId(record); i++)
+	{
+		Buffer		buf = XLogInitBufferForRedo(record, i);
+
+		eventlog_page_init(BufferGetPage(buf), EVENTLOG_PAGE_DATA, xlrec.incarnation, 0);
+		PageSetLSN(BufferGetPage(buf), record->EndRecPtr);
+		MarkBufferDirty(buf);
+		UnlockReleaseBuffer(buf);
+	}
+}
+
 static void
 eventlog_redo(XLogReaderState *record)
 {
@@ -250,6 +340,15 @@ eventlog_redo(XLogReaderState *record)
 			break;
 		case XLOG_EVENTLOG_FREEZE:
 			redo_freeze(record);
+			break;
+		case XLOG_EVENTLOG_META:
+			redo_meta(record);
+			break;
+		case XLOG_EVENTLOG_SWAP:
+			redo_swap(record);
+			break;
+		case XLOG_EVENTLOG_BLANK:
+			redo_blank(record);
 			break;
 		default:
 			elog(PANIC, "unknown WAL record of pg_eventlog: %u", XLogRecGetInfo(record));
@@ -294,6 +393,28 @@ eventlog_desc(StringInfo buf, XLogReaderState *record)
 								 (long long) xlrec.frozen.offset, xlrec.conflict_xid);
 				break;
 			}
+		case XLOG_EVENTLOG_META:
+			{
+				xl_eventlog_meta xlrec;
+
+				memcpy(&xlrec, data, sizeof(xlrec));
+				appendStringInfo(buf, "log start %lld, first segment %u, free runs %u, conflict xid %u",
+								 (long long) xlrec.head.log_start_offset,
+								 xlrec.head.first_segment, xlrec.head.nfree, xlrec.conflict_xid);
+				break;
+			}
+		case XLOG_EVENTLOG_SWAP:
+			{
+				xl_eventlog_swap xlrec;
+
+				memcpy(&xlrec, data, sizeof(xlrec));
+				appendStringInfo(buf, "segments %u to %u", xlrec.first,
+								 xlrec.first + xlrec.count + xlrec.count2 - 1);
+				break;
+			}
+		case XLOG_EVENTLOG_BLANK:
+			appendStringInfo(buf, "blocks %d", XLogRecMaxBlockId(record) + 1);
+			break;
 	}
 }
 
@@ -310,6 +431,12 @@ eventlog_identify(uint8 info)
 			return "MARK_ABORTED";
 		case XLOG_EVENTLOG_FREEZE:
 			return "FREEZE";
+		case XLOG_EVENTLOG_META:
+			return "META";
+		case XLOG_EVENTLOG_SWAP:
+			return "SWAP";
+		case XLOG_EVENTLOG_BLANK:
+			return "BLANK";
 	}
 	return NULL;
 }

@@ -18,6 +18,7 @@
 #include "storage/predicate.h"
 
 #include "clock.h"
+#include "log_retention.h"
 #include "log_storage.h"
 #include "produce_buffer.h"
 
@@ -201,7 +202,10 @@ eventlog_buffer_append(LeafBuffer *buffer, bool final)
 			app.min_timestamp = config.log_append_time ? now : batch->builder.min_timestamp;
 			app.base_offset = batch->base_offset;
 			app.segment_bytes = config.segment_bytes;
+			app.segment_ms = config.segment_ms;
 			base = eventlog_storage_append(rel, &app);
+			if (app.switched)
+				eventlog_retention_after_switch(rel, &config);
 			eventlog_buffer_append_time = now;
 			if (buffer->first->next != NULL)
 				write_behind(app.length);

@@ -156,7 +156,7 @@ eventlog_produce_row(Relation leaf, TupleTableSlot *slot)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("a row with an explicit record_offset must name its partition")));
-		eventlog_storage_read_meta(leaf, &meta);
+		eventlog_storage_read_meta(leaf, &meta, NULL);
 		if (explicit_offset < meta.next_offset)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

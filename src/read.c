@@ -27,6 +27,7 @@
 
 #include "compat.h"
 #include "emit.h"
+#include "group.h"
 #include "log_storage.h"
 #include "payload.h"
 #include "produce.h"
@@ -76,7 +77,9 @@ eventlog_read(PG_FUNCTION_ARGS)
 			cur = eventlog_cursor_open(leaf, snapshot, true);
 			if (from < cur->meta.log_start_offset || from > cur->meta.next_offset)
 				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						(errcode(from >= 0 && from < cur->meta.log_start_offset ?
+								 ERRCODE_EVENTLOG_OFFSET_OUT_OF_RANGE :
+								 ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("offset %lld is out of range for partition %d of topic \"%s\"",
 								(long long) from, partition, emitter.topic->name),
 						 errdetail("The partition holds offsets %lld up to, not including, %lld.",
@@ -361,8 +364,7 @@ eventlog_partition_status(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (topic == NULL)
 		return (Datum) 0;
-	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
-		!has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS))
+	if (!eventlog_topic_may_look(relid))
 		return (Datum) 0;
 	npartitions = topic->npartitions;
 	leaves = palloc(sizeof(Oid) * npartitions);
@@ -383,7 +385,7 @@ eventlog_partition_status(PG_FUNCTION_ARGS)
 		snapshot = RegisterSnapshot(GetLatestSnapshot());
 		lso = eventlog_scan_lso(leaf, snapshot, &holder);
 		UnregisterSnapshot(snapshot);
-		eventlog_storage_read_meta(leaf, &meta);
+		eventlog_storage_read_meta(leaf, &meta, NULL);
 		values[0] = Int32GetDatum(p);
 		values[1] = Int64GetDatum(meta.log_start_offset);
 		values[2] = Int64GetDatum(meta.next_offset);

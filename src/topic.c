@@ -33,6 +33,7 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
@@ -336,11 +337,12 @@ read_topic(EventlogTopic *topic)
 {
 	char	   *name;
 	Jsonb	   *config;
+	bool		default_retention = false;
 	Oid			leaf;
 	uint64		before = invalidations;
 
 	topic->reads++;
-	topic->is_topic = eventlog_topic_catalog_get(topic->relid, &name, &config);
+	topic->is_topic = eventlog_topic_catalog_get(topic->relid, &name, &config, &default_retention);
 	if (!topic->is_topic)
 	{
 		name = get_rel_name(topic->relid);
@@ -355,6 +357,8 @@ read_topic(EventlogTopic *topic)
 	}
 	topic->has_transition_table = has_insert_transition_table(topic->relid);
 	eventlog_topic_config_read(config, &topic->config);
+	if (!default_retention && topic->config.retention_by_age)
+		topic->config.retention_ms = -1;
 	strlcpy(topic->name, name != NULL ? name : "", sizeof(topic->name));
 	if (topic->is_topic)
 	{
@@ -404,6 +408,12 @@ eventlog_topic_by_relid(Oid relid)
 	EventlogTopic *topic = find_entry(relid);
 
 	return topic != NULL && topic->is_topic ? topic : NULL;
+}
+
+EventlogTopic *
+eventlog_topic_by_table(Oid relid)
+{
+	return find_entry(relid);
 }
 
 EventlogTopic *
@@ -522,6 +532,13 @@ eventlog_topic_check_acl(const EventlogTopic *topic, AclMode mode)
 	passed.user = GetUserId();
 	passed.lxid = lxid;
 	passed.invalidations = invalidations;
+}
+
+bool
+eventlog_topic_may_look(Oid relid)
+{
+	return pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
+		has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
 }
 
 void

@@ -41,7 +41,18 @@ typedef struct EventlogTopicConfig
 	bool		log_append_time;	/* message.timestamp.type */
 	int64		timestamp_before_max_ms;	/* message.timestamp.before.max.ms */
 	int64		timestamp_after_max_ms; /* message.timestamp.after.max.ms */
-	int64		segment_bytes;	/* segment.bytes */
+	int64		segment_bytes;	/* segment.bytes, or less: see topic_config.c */
+	int64		segment_ms;		/* segment.ms */
+	int64		retention_bytes;	/* retention.bytes; -1: no limit */
+	int64		retention_ms;	/* retention.ms; -1: no limit */
+	bool		retention_by_age;	/* nobody has set retention.ms: its default
+									 * counts from when records were written */
+	bool		expires;		/* cleanup.policy has "delete" ... */
+	bool		compacted;		/* ... has "compact" */
+	int64		delete_retention_ms;	/* delete.retention.ms */
+	int64		min_compaction_lag_ms;	/* min.compaction.lag.ms */
+	int64		max_compaction_lag_ms;	/* max.compaction.lag.ms */
+	double		min_dirty_ratio;	/* min.cleanable.dirty.ratio */
 } EventlogTopicConfig;
 
 /*
@@ -79,6 +90,12 @@ extern EventlogTopic *eventlog_topic_by_name(const char *name, bool missing_ok);
 extern EventlogTopic *eventlog_topic_by_relid(Oid relid);
 
 /*
+ * The same, but a partitioned table that is no topic, or not yet (a dump is
+ * being restored), comes back too, with is_topic false.
+ */
+extern EventlogTopic *eventlog_topic_by_table(Oid relid);
+
+/*
  * Find the topic to which a leaf table belongs and the leaf's partition
  * number (-1 for the leaf of null).  NULL if the table is not a topic's leaf.
  *
@@ -94,6 +111,9 @@ extern EventlogTopic *eventlog_topic_by_leaf(Oid leaf, int32 *partition);
  * which functions that go past the executor cannot do.
  */
 extern void eventlog_topic_check_acl(const EventlogTopic *topic, AclMode mode);
+
+/* May the current user see the state of this topic in views? */
+extern bool eventlog_topic_may_look(Oid relid);
 
 /* Raise unless the current user owns the topic. */
 extern void eventlog_topic_check_owner(const EventlogTopic *topic);

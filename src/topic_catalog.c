@@ -44,7 +44,8 @@
 #define ATTNUM_FOLDED_NAME	3
 #define ATTNUM_CONFIG		4
 #define ATTNUM_CREATED_AT	5
-#define NATTS				5
+#define ATTNUM_DEFAULT_RETENTION	6	/* from 0.2 on */
+#define NATTS				6
 
 PG_FUNCTION_INFO_V1(eventlog_topic_changed);
 
@@ -118,7 +119,7 @@ fold_name(const char *name)
 }
 
 bool
-eventlog_topic_catalog_get(Oid relid, char **name, Jsonb **config)
+eventlog_topic_catalog_get(Oid relid, char **name, Jsonb **config, bool *default_retention)
 {
 	Relation	catalog = open_catalog(AccessShareLock);
 	SysScanDesc scan;
@@ -134,6 +135,8 @@ eventlog_topic_catalog_get(Oid relid, char **name, Jsonb **config)
 	{
 		*name = TextDatumGetCString(get_attr(catalog, tuple, ATTNUM_NAME));
 		*config = DatumGetJsonbPCopy(get_attr(catalog, tuple, ATTNUM_CONFIG));
+		*default_retention = RelationGetDescr(catalog)->natts >= ATTNUM_DEFAULT_RETENTION &&
+			DatumGetBool(get_attr(catalog, tuple, ATTNUM_DEFAULT_RETENTION));
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
@@ -201,7 +204,7 @@ eventlog_topic_catalog_claim_name(const char *name, Oid relid)
 }
 
 void
-eventlog_topic_catalog_insert(Oid relid, const char *name, Jsonb *config)
+eventlog_topic_catalog_insert(Oid relid, const char *name, Jsonb *config, bool default_retention)
 {
 	Relation	catalog = open_catalog(RowExclusiveLock);
 	Datum		values[NATTS];
@@ -217,6 +220,7 @@ eventlog_topic_catalog_insert(Oid relid, const char *name, Jsonb *config)
 	values[ATTNUM_CONFIG - 1] = JsonbPGetDatum(config);
 	values[ATTNUM_CREATED_AT - 1] =
 		TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	values[ATTNUM_DEFAULT_RETENTION - 1] = BoolGetDatum(default_retention);
 	tuple = heap_form_tuple(RelationGetDescr(catalog), values, nulls);
 	CatalogTupleInsert(catalog, tuple);
 	table_close(catalog, RowExclusiveLock);

@@ -68,6 +68,9 @@ typedef struct ConfigDef
 
 #define DAY_MS		INT64CONST(86400000)
 
+/* What retention.bytes keeps is divided into so many segments at least. */
+#define RETENTION_SEGMENTS	16
+
 static const ConfigDef supported[NUM_SUPPORTED] = {
 	[CLEANUP_POLICY] =
 	{"cleanup.policy", CONFIG_POLICY},
@@ -547,5 +550,28 @@ eventlog_topic_config_read(Jsonb *stored, EventlogTopicConfig *config)
 	config->log_append_time = string_is(values, TIMESTAMP_TYPE, "LogAppendTime");
 	config->timestamp_before_max_ms = integer_of(values, TIMESTAMP_BEFORE_MAX_MS);
 	config->timestamp_after_max_ms = integer_of(values, TIMESTAMP_AFTER_MAX_MS);
+	config->segment_ms = integer_of(values, SEGMENT_MS);
+	config->retention_bytes = integer_of(values, RETENTION_BYTES);
+	config->retention_ms = integer_of(values, RETENTION_MS);
+	config->retention_by_age = !values[RETENTION_MS].is_set;
+	config->expires = !string_is(values, CLEANUP_POLICY, "compact");
+	config->compacted = string_is(values, CLEANUP_POLICY, "compact") ||
+		string_is(values, CLEANUP_POLICY, "compact,delete");
+	config->delete_retention_ms = integer_of(values, DELETE_RETENTION_MS);
+	config->min_compaction_lag_ms = integer_of(values, MIN_COMPACTION_LAG_MS);
+	config->max_compaction_lag_ms = integer_of(values, MAX_COMPACTION_LAG_MS);
+	config->min_dirty_ratio = values[MIN_CLEANABLE_DIRTY_RATIO].is_set ?
+		DatumGetFloat8(DirectFunctionCall1(numeric_float8,
+										   NumericGetDatum(values[MIN_CLEANABLE_DIRTY_RATIO].json.val.numeric))) :
+		0.5;
+
+	/*
+	 * Segments are what retention removes, so the file keeps to its limit as
+	 * closely as segments are small against it.
+	 */
 	config->segment_bytes = integer_of(values, SEGMENT_BYTES);
+	if (config->expires && config->retention_bytes >= 0)
+		config->segment_bytes = Min(config->segment_bytes,
+									Max(config->retention_bytes / RETENTION_SEGMENTS,
+										supported[SEGMENT_BYTES].min));
 }

@@ -456,7 +456,7 @@ eventlog_create_topic(PG_FUNCTION_ARGS)
 		leaves[n - NULL_LEAF] = create_leaf(&template, n);
 	}
 	enter_partitions(relid, leaves, partitions + 1, NULL_LEAF);
-	eventlog_topic_catalog_insert(relid, name, config);
+	eventlog_topic_catalog_insert(relid, name, config, true);
 
 	PG_RETURN_OID(relid);
 }
@@ -468,6 +468,7 @@ eventlog_alter_topic(PG_FUNCTION_ARGS)
 	EventlogTopic *topic;
 	char	   *name;
 	Jsonb	   *config;
+	bool		default_retention;
 
 	check_not_null(fcinfo, 0, "topic");
 	check_not_null(fcinfo, 1, "config");
@@ -475,7 +476,7 @@ eventlog_alter_topic(PG_FUNCTION_ARGS)
 
 	topic = lock_own_topic(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 						   ShareUpdateExclusiveLock);
-	if (!eventlog_topic_catalog_get(topic->relid, &name, &config))
+	if (!eventlog_topic_catalog_get(topic->relid, &name, &config, &default_retention))
 		elog(ERROR, "no row in eventlog.topic for relation %u", topic->relid);
 	config = eventlog_topic_config_apply(config, PG_GETARG_JSONB_P(1));
 	eventlog_topic_catalog_update(topic->relid, NULL, config);

@@ -13,8 +13,13 @@
 
 /* --- catalogue: topic_catalog.c --- */
 
-/* Name and configs of the topic that has this table; palloc'd.  False if none. */
-extern bool eventlog_topic_catalog_get(Oid relid, char **name, Jsonb **config);
+/*
+ * Name and configs of the topic that has this table; palloc'd.  False if none.
+ * Without default_retention, which topics from before 0.2 do not have, nothing
+ * is removed until the owner sets retention.ms.
+ */
+extern bool eventlog_topic_catalog_get(Oid relid, char **name, Jsonb **config,
+									   bool *default_retention);
 
 /* Table of the topic of this name, or InvalidOid. */
 extern Oid	eventlog_topic_catalog_find(const char *name);
@@ -31,7 +36,8 @@ extern void eventlog_topic_catalog_claim_name(const char *name, Oid relid);
  * permissions and holds a lock on the topic's table that conflicts with
  * itself.  In _update, what is NULL stays.
  */
-extern void eventlog_topic_catalog_insert(Oid relid, const char *name, Jsonb *config);
+extern void eventlog_topic_catalog_insert(Oid relid, const char *name, Jsonb *config,
+										  bool default_retention);
 extern void eventlog_topic_catalog_update(Oid relid, const char *name, Jsonb *config);
 
 /* Forget a table that is being dropped, topic or not. */
