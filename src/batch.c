@@ -322,6 +322,15 @@ eventlog_batch_begin(EventlogBatchBuilder *b)
 	b->base_timestamp = 0;
 	b->max_timestamp = 0;
 	b->min_timestamp = 0;
+	b->base_given = false;
+}
+
+void
+eventlog_batch_begin_at(EventlogBatchBuilder *b, int64 base_timestamp)
+{
+	eventlog_batch_begin(b);
+	b->base_timestamp = base_timestamp;
+	b->base_given = true;
 }
 
 size_t
@@ -354,7 +363,8 @@ eventlog_batch_add(EventlogBatchBuilder *b, const EventlogRecord *rec,
 
 	if (unlikely(b->count == 0))
 	{
-		b->base_timestamp = rec->timestamp;
+		if (!b->base_given)
+			b->base_timestamp = rec->timestamp;
 		b->max_timestamp = rec->timestamp;
 		b->min_timestamp = rec->timestamp;
 	}
@@ -423,14 +433,13 @@ eventlog_batch_truncate(EventlogBatchBuilder *b, const EventlogBatchBuilder *sav
 	b->min_timestamp = saved->min_timestamp;
 }
 
-const char *
-eventlog_batch_finish(EventlogBatchBuilder *b, EventlogCodec codec,
-					  bool log_append_time, int64 append_time,
-					  EventlogBuf *scratch, char **data, size_t *len)
+static const char *
+finish(EventlogBatchBuilder *b, EventlogCodec codec, int16 attributes,
+	   int32 last_offset_delta, int64 max_timestamp,
+	   EventlogBuf *scratch, char **data, size_t *len)
 {
 	char	   *batch = b->buf.data;
 	size_t		size = b->buf.len;
-	int16		attributes = 0;
 
 	if (b->count == 0)
 		return "batch has no records";
@@ -457,18 +466,15 @@ eventlog_batch_finish(EventlogBatchBuilder *b, EventlogCodec codec,
 			attributes |= (int16) codec;
 		}
 	}
-	if (log_append_time)
-		attributes |= EVENTLOG_BATCH_LOG_APPEND_TIME;
 
 	put_int64(batch + BASE_OFFSET_AT, 0);
 	put_int32(batch + BATCH_LENGTH_AT, (int32) (size - LENGTH_BASE));
 	put_int32(batch + LEADER_EPOCH_AT, 0);
 	batch[MAGIC_AT] = EVENTLOG_BATCH_MAGIC;
 	put_int16(batch + ATTRIBUTES_AT, attributes);
-	put_int32(batch + LAST_OFFSET_DELTA_AT, b->last_offset_delta);
+	put_int32(batch + LAST_OFFSET_DELTA_AT, last_offset_delta);
 	put_int64(batch + BASE_TIMESTAMP_AT, b->base_timestamp);
-	put_int64(batch + MAX_TIMESTAMP_AT,
-			  log_append_time ? append_time : b->max_timestamp);
+	put_int64(batch + MAX_TIMESTAMP_AT, max_timestamp);
 	put_int64(batch + PRODUCER_ID_AT, -1);
 	put_int16(batch + PRODUCER_EPOCH_AT, -1);
 	put_int32(batch + BASE_SEQUENCE_AT, -1);
@@ -480,6 +486,32 @@ eventlog_batch_finish(EventlogBatchBuilder *b, EventlogCodec codec,
 	*data = batch;
 	*len = size;
 	return NULL;
+}
+
+const char *
+eventlog_batch_finish(EventlogBatchBuilder *b, EventlogCodec codec,
+					  bool log_append_time, int64 append_time,
+					  EventlogBuf *scratch, char **data, size_t *len)
+{
+	return finish(b, codec, log_append_time ? EVENTLOG_BATCH_LOG_APPEND_TIME : 0,
+				  b->last_offset_delta, log_append_time ? append_time : b->max_timestamp,
+				  scratch, data, len);
+}
+
+const char *
+eventlog_batch_finish_like(EventlogBatchBuilder *b, const EventlogBatchHeader *old,
+						   bool delete_horizon, EventlogBuf *scratch,
+						   char **data, size_t *len)
+{
+	bool		append_time = (old->attributes & EVENTLOG_BATCH_LOG_APPEND_TIME) != 0;
+	int16		attributes = old->attributes &
+		~(EVENTLOG_BATCH_CODEC_MASK | EVENTLOG_BATCH_DELETE_HORIZON);
+
+	if (delete_horizon)
+		attributes |= EVENTLOG_BATCH_DELETE_HORIZON;
+	return finish(b, (EventlogCodec) (old->attributes & EVENTLOG_BATCH_CODEC_MASK), attributes,
+				  old->last_offset_delta, append_time ? old->max_timestamp : b->max_timestamp,
+				  scratch, data, len);
 }
 
 void

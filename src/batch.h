@@ -70,9 +70,10 @@ typedef struct EventlogBatchBuilder
 	EventlogBuf buf;
 	int32		count;			/* records so far */
 	int32		last_offset_delta;	/* of the last record; -1 when empty */
-	int64		base_timestamp; /* of the first record */
+	int64		base_timestamp; /* of the first record, unless given */
 	int64		max_timestamp;
 	int64		min_timestamp;
+	bool		base_given;
 } EventlogBatchBuilder;
 
 /* The header of a batch, decoded. */
@@ -113,6 +114,9 @@ extern void eventlog_buf_free(EventlogBuf *buf);
 /* Start an empty batch; keeps and reuses the memory of an earlier one. */
 extern void eventlog_batch_begin(EventlogBatchBuilder *b);
 
+/* The same, for a batch whose base timestamp is not its first record's. */
+extern void eventlog_batch_begin_at(EventlogBatchBuilder *b, int64 base_timestamp);
+
 /*
  * Bytes that the record takes at most in an uncompressed batch, length prefix
  * included.  Never less than what eventlog_batch_add() writes.
@@ -147,6 +151,17 @@ extern const char *eventlog_batch_finish(EventlogBatchBuilder *b,
 										 bool log_append_time, int64 append_time,
 										 EventlogBuf *scratch,
 										 char **data, size_t *len);
+
+/*
+ * Finish a batch that takes the place of another, of which it holds some of
+ * the records: it keeps that one's range of offsets, codec and time type.
+ * With delete_horizon (KIP-534) the base timestamp is the time (ms) from which
+ * on tombstones need not be kept; begin it with eventlog_batch_begin_at().
+ */
+extern const char *eventlog_batch_finish_like(EventlogBatchBuilder *b,
+											  const EventlogBatchHeader *old,
+											  bool delete_horizon, EventlogBuf *scratch,
+											  char **data, size_t *len);
 
 /* Fill in the two fields that the checksum does not cover. */
 extern void eventlog_batch_set_base(char *batch, int64 base_offset, int32 leader_epoch);

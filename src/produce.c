@@ -323,6 +323,12 @@ add_record(LeafBuffer *buffer, const EventlogTopic *topic, const EventlogRecord 
 						(long long) payload, topic->name),
 				 errdetail("The topic's max.message.bytes is %d.", topic->config.max_message_bytes),
 				 errhint("Raise it with eventlog.alter_topic().")));
+	if (unlikely(rec->key_len < 0 && topic->config.compacted && explicit_offset < 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("record without a key for compacted topic \"%s\"", topic->name),
+				 errdetail("Compaction keeps the newest record of each key."),
+				 errhint("Give the record a key, or take \"compact\" out of the topic's cleanup.policy.")));
 
 	limit = Min(limit, (size_t) topic->config.max_message_bytes);
 	if (batch != NULL &&
