@@ -25,10 +25,12 @@
 
 #include "compat.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
@@ -37,6 +39,8 @@
 #include "utils/lsyscache.h"
 
 #include "group.h"
+#include "log_storage.h"
+#include "partition_catalog.h"
 #include "produce.h"
 #include "topic_ddl.h"
 #include "utility.h"
@@ -267,6 +271,41 @@ prepare_follow_up(PlannedStmt **pstmt, bool *read_only_tree, Oid *relid)
 	}
 }
 
+/* Logs were emptied: a dump is going to need their next offsets. */
+static void
+note_truncation(TruncateStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->relations)
+	{
+		RangeVar   *var = lfirst_node(RangeVar, lc);
+		Oid			relid = RangeVarGetRelid(var, NoLock, true);
+		List	   *tables;
+		ListCell   *child;
+
+		if (!OidIsValid(relid))
+			continue;
+		tables = find_all_inheritors(relid, NoLock, NULL);
+		foreach(child, tables)
+		{
+			Oid			table = lfirst_oid(child);
+			Relation	leaf;
+			EventlogMeta meta;
+
+			if (get_rel_relkind(table) != RELKIND_RELATION ||
+				eventlog_relation_am(table) != eventlog_am_oid())
+				continue;
+			leaf = table_open(table, NoLock);
+			eventlog_storage_read_all(leaf, &meta);
+			if (meta.head.next_offset > 0)
+				eventlog_partition_note(table, meta.head.next_offset,
+										Max(meta.head.next_offset, meta.life.min_next_offset));
+			table_close(leaf, NoLock);
+		}
+	}
+}
+
 static void
 process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo params,
@@ -293,6 +332,9 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 	else
 		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
 								params, query_env, dest, completion);
+
+	if (IsA(pstmt->utilityStmt, TruncateStmt) && OidIsValid(eventlog_am_oid()))
+		note_truncation((TruncateStmt *) pstmt->utilityStmt);
 
 	switch (follow)
 	{
@@ -330,9 +372,14 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 	if (next_object_access != NULL)
 		next_object_access(access, class_id, object_id, sub_id, arg);
 
-	if (access == OAT_DROP && class_id == RelationRelationId && sub_id == 0 &&
-		get_rel_relkind(object_id) == RELKIND_PARTITIONED_TABLE &&
-		OidIsValid(eventlog_am_oid()))
+	if (class_id != RelationRelationId || sub_id != 0)
+		return;
+	if (access != OAT_DROP || !OidIsValid(eventlog_am_oid()))
+		return;
+	if (get_rel_relkind(object_id) == RELKIND_RELATION &&
+		eventlog_relation_am(object_id) == eventlog_am_oid())
+		eventlog_partition_forget(object_id);
+	if (get_rel_relkind(object_id) == RELKIND_PARTITIONED_TABLE)
 	{
 		eventlog_topic_catalog_delete(object_id);
 		eventlog_group_forget_topic(object_id);
