@@ -35,7 +35,7 @@ RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'eventlog_create_group';
 COMMENT ON FUNCTION eventlog.create_group(text, text, text, jsonb) IS
-'make a consumer group for a topic, owned by the current user; needs SELECT on the topic. start: earliest, latest (the last stable offset now), none (consuming is an error until an offset is committed), or a timestamp (the first record of that time or later). Optional: a first consume() makes the group with start earliest, unless eventlog.auto_create_groups is off.
+'make a consumer group for a topic, owned by the current user; needs SELECT on the topic. start: earliest, latest (the last stable offset now), none (consuming is an error until an offset is committed), or a timestamp (the first record of that time or later). config: {"auto.offset.reset": "earliest", "latest" or "none"} says what happens to a position below the log start; none (the default) is an error of SQLSTATE LG001. Optional: a first consume() makes the group with start earliest, unless eventlog.auto_create_groups is off.
 Errors: undefined_table, insufficient_privilege, duplicate_object, invalid_name, invalid_datetime_format';
 
 CREATE FUNCTION eventlog.consume(
@@ -50,7 +50,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 500
 AS 'MODULE_PATHNAME', 'eventlog_consume';
 COMMENT ON FUNCTION eventlog.consume(text, text, int, interval, boolean) IS
 'the group''s next records of a topic, for this transaction; needs SELECT on the topic. Takes partitions that no other transaction of the group holds and keeps them until the end of the transaction; calls go on where the last one ended. commit() moves the group''s offsets in the same transaction; without it, and on rollback, the records go to the group''s next caller. What a call consumes is all that it returns, up to max_records (null: no limit), whatever the query does with the rows. max_wait: how long to wait if there is nothing; not under REPEATABLE READ and above. auto_commit: commit at once what the call returns.
-Errors: undefined_table, undefined_object, insufficient_privilege, serialization_failure';
+Errors: undefined_table, undefined_object, insufficient_privilege, serialization_failure, LG001 (records were removed before the group has read them; the detail names their offsets), LG002 (the group has read what the log has lost)';
 
 CREATE FUNCTION eventlog.consume(
 	consumer_group text,
@@ -91,3 +91,27 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'eventlog_claim_key';
 COMMENT ON FUNCTION eventlog.claim_key(text) IS
 'the group''s part of its claims in pg_locks: a claim has the leaf''s oid as classid, this as objid and 26369 as objsubid';
+
+CREATE TYPE eventlog.offset_reset AS (
+	topic text,
+	partition int,
+	old_offset bigint,
+	new_offset bigint
+);
+COMMENT ON TYPE eventlog.offset_reset IS
+'what reset_offsets() did to a partition: the committed offset before (null: none) and after';
+
+CREATE FUNCTION eventlog.reset_offsets(
+	consumer_group text,
+	topic text,
+	target text,
+	value text DEFAULT NULL,
+	partition int DEFAULT NULL,
+	dry_run boolean DEFAULT false
+)
+RETURNS SETOF eventlog.offset_reset
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10
+AS 'MODULE_PATHNAME', 'eventlog_reset_offsets';
+COMMENT ON FUNCTION eventlog.reset_offsets(text, text, text, text, int, boolean) IS
+'set the committed offsets of a consumer group that one owns, as part of the transaction; one partition, or all. target: earliest, latest (the last stable offset), current, offset (value), datetime (value: first record of that time or later), by-duration (value: an interval before now), shift-by (value: records forward, or back if negative); Kafka''s "to-" may be written in front. An offset outside of the log becomes its start or end, with a warning. Waits for the transaction that consumes a partition, up to lock_timeout. dry_run: only tell.
+Errors: undefined_table, undefined_object, insufficient_privilege, invalid_parameter_value';

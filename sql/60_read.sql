@@ -12,7 +12,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 500
 AS 'MODULE_PATHNAME', 'eventlog_read';
 COMMENT ON FUNCTION eventlog.read(text, int, bigint, int, interval) IS
 'records of a partition from an offset on, without a group; needs SELECT on the topic. Gives only what is committed, on disk, and below the last stable offset. max_records: null is no limit. max_wait: how long to wait if there is nothing; not under REPEATABLE READ and above.
-Errors: undefined_table, insufficient_privilege, invalid_parameter_value (no such partition, offset out of range)';
+Errors: undefined_table, insufficient_privilege, invalid_parameter_value (no such partition, offset out of range), LG001 (offset below the log start)';
 
 CREATE FUNCTION eventlog.read(
 	topic anyelement,

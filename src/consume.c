@@ -219,7 +219,74 @@ eventlog_consume_init(void)
 	RegisterSubXactCallback(consume_subxact_callback, NULL);
 }
 
+void
+eventlog_consume_claim(const char *group, Oid leaf)
+{
+	LOCKTAG		tag;
+
+	claim_tag(&tag, group, leaf);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+void
+eventlog_consume_moved(const char *group, Oid leaf, int64 next_offset)
+{
+	Claim	   *claim = find_claim(group, leaf);
+
+	if (claim == NULL)
+		return;
+	save_claim(claim);
+	claim->position = claim->committed = next_offset;
+}
+
 /* ---- consume ---- */
+
+/*
+ * Where to go on if the log does not hold the position.  "first" says that the
+ * group has never had one.
+ */
+static int64
+position_in_log(const char *group, EventlogTopic *topic, int32 partition, EventlogCursor *cur,
+				int64 position, bool first)
+{
+	int64		start = cur->meta.log_start_offset;
+
+	if (position < start && !first)
+	{
+		switch (eventlog_group_reset_policy(group, topic->relid))
+		{
+			case EVENTLOG_RESET_EARLIEST:
+				break;
+			case EVENTLOG_RESET_LATEST:
+				return eventlog_scan_lso(cur->rel, cur->snapshot, NULL);
+			case EVENTLOG_RESET_ERROR:
+				ereport(ERROR,
+						(errcode(ERRCODE_EVENTLOG_OFFSET_OUT_OF_RANGE),
+						 errmsg("consumer group \"%s\" has missed records of partition %d of topic \"%s\"",
+								group, partition, topic->name),
+						 errdetail("The group's position is offset %lld, and the log starts at %lld: offsets %lld to %lld were removed.",
+								   (long long) position, (long long) start,
+								   (long long) position, (long long) (start - 1)),
+						 errhint("Call eventlog.reset_offsets() to go on, or give the group a config \"auto.offset.reset\".")));
+		}
+	}
+	if (position > cur->meta.next_offset)
+	{
+		EventlogMeta meta;
+
+		/* a restored dump's next offset may be ahead of its records */
+		eventlog_storage_read_all(cur->rel, &meta);
+		if (position > Max(meta.head.next_offset, meta.life.min_next_offset))
+			ereport(ERROR,
+					(errcode(ERRCODE_EVENTLOG_OFFSET_DIVERGED),
+					 errmsg("position of consumer group \"%s\" in partition %d of topic \"%s\" is diverged",
+							group, partition, topic->name),
+					 errdetail("The group's position is offset %lld, and the next offset of the log is %lld: the group has read records that the log has lost.",
+							   (long long) position, (long long) meta.head.next_offset),
+					 errhint("Call eventlog.reset_offsets() once it is clear what that means for those who consumed them.")));
+	}
+	return Max(position, start);
+}
 
 /*
  * Read what one partition has for the group, up to max_records in all.
@@ -284,7 +351,7 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 
 	PredicateLockRelation(leaf, snapshot);
 	cur = eventlog_cursor_open(leaf, snapshot, true);
-	position = Max(position, cur->meta.log_start_offset);
+	position = position_in_log(group, topic, partition, cur, position, committed < 0 && claim == NULL);
 	eventlog_cursor_seek(cur, position);
 	while (emitter->count < max_records && eventlog_cursor_next(cur))
 	{

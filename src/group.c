@@ -220,11 +220,107 @@ eventlog_group_start(const char *group, Oid topic)
 	return start;
 }
 
-/*
- * Offset of the first record at or after a time, or the end of the log.
- */
-static int64
-offset_for_time(Relation leaf, int64 time_ms)
+/* ---- configs ---- */
+
+#define AUTO_OFFSET_RESET	"auto.offset.reset"
+
+static const char *const reset_policies[] = {
+	[EVENTLOG_RESET_ERROR] = "none",
+	[EVENTLOG_RESET_EARLIEST] = "earliest",
+	[EVENTLOG_RESET_LATEST] = "latest"
+};
+
+static bool
+find_policy(const JsonbValue *value, EventlogResetPolicy *policy)
+{
+	for (int i = 0; value != NULL && value->type == jbvString && i < lengthof(reset_policies); i++)
+	{
+		if (strlen(reset_policies[i]) == value->val.string.len &&
+			memcmp(reset_policies[i], value->val.string.val, value->val.string.len) == 0)
+		{
+			*policy = (EventlogResetPolicy) i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void
+check_config(Jsonb *config)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	EventlogResetPolicy policy;
+
+	if (!JB_ROOT_IS_OBJECT(config))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("configs of a consumer group must be a JSON object"),
+				 errhint("For example: '{\"auto.offset.reset\": \"earliest\"}'.")));
+	it = JsonbIteratorInit(&config->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY &&
+			(value.val.string.len != strlen(AUTO_OFFSET_RESET) ||
+			 memcmp(value.val.string.val, AUTO_OFFSET_RESET, value.val.string.len) != 0))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("unknown config \"%s\" of a consumer group",
+							pnstrdup(value.val.string.val, value.val.string.len)),
+					 errhint("Groups have the config \"%s\".", AUTO_OFFSET_RESET)));
+		if (token == WJB_VALUE && !find_policy(&value, &policy))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid value for config \"%s\" of a consumer group", AUTO_OFFSET_RESET),
+					 errdetail("It must be \"earliest\", \"latest\" or \"none\".")));
+	}
+}
+
+EventlogResetPolicy
+eventlog_group_reset_policy(const char *group, Oid topic)
+{
+	Relation	rel = table_open(eventlog_relation("consumer_group"), AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	HeapTuple	tuple = find_group(rel, group, topic, snapshot);
+	EventlogResetPolicy policy = EVENTLOG_RESET_ERROR;
+
+	UnregisterSnapshot(snapshot);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Jsonb	   *config = DatumGetJsonbP(heap_getattr(tuple, GROUP_CONFIG, RelationGetDescr(rel), &isnull));
+		JsonbValue	value;
+
+		(void) find_policy(getKeyJsonValueFromContainer(&config->root, AUTO_OFFSET_RESET,
+														strlen(AUTO_OFFSET_RESET), &value),
+						   &policy);
+		heap_freetuple(tuple);
+	}
+	table_close(rel, AccessShareLock);
+	return policy;
+}
+
+void
+eventlog_group_check_own(const char *group, EventlogTopic *topic)
+{
+	Relation	rel = table_open(eventlog_relation("consumer_group"), AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	HeapTuple	tuple = find_group(rel, group, topic->relid, snapshot);
+
+	UnregisterSnapshot(snapshot);
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("consumer group \"%s\" of topic \"%s\" does not exist", group, topic->name),
+				 errhint("Create it with eventlog.create_group().")));
+	check_owner(tuple, RelationGetDescr(rel), group);
+	heap_freetuple(tuple);
+	table_close(rel, AccessShareLock);
+}
+
+int64
+eventlog_group_offset_for_time(Relation leaf, int64 time_ms)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	EventlogCursor *cur = eventlog_cursor_open(leaf, snapshot, true);
@@ -279,11 +375,7 @@ eventlog_create_group(PG_FUNCTION_ARGS)
 	start = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	eventlog_topic_check_acl(topic, ACL_SELECT);
 	PreventCommandIfReadOnly("create_group()");
-	if (!JB_ROOT_IS_OBJECT(PG_GETARG_JSONB_P(3)) || JB_ROOT_COUNT(PG_GETARG_JSONB_P(3)) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unknown config of a consumer group"),
-				 errhint("Groups have no configs in this version: give '{}'.")));
+	check_config(PG_GETARG_JSONB_P(3));
 
 	latest = (strcmp(start, "latest") == 0);
 	by_time = !latest && strcmp(start, "earliest") != 0 && strcmp(start, "none") != 0;
@@ -314,7 +406,7 @@ eventlog_create_group(PG_FUNCTION_ARGS)
 			int64		offset;
 
 			if (by_time)
-				offset = offset_for_time(leaf, time_ms);
+				offset = eventlog_group_offset_for_time(leaf, time_ms);
 			else
 			{
 				snapshot = RegisterSnapshot(GetLatestSnapshot());
