@@ -27,8 +27,6 @@ max_connections = 20
 max_wal_size = 64MB
 restart_after_crash = on
 CONF
-$node->append_conf('postgresql.conf', "eventlog.maintenance = off\n");
-$node->reload;
 
 $node->safe_psql('postgres', <<'SQL');
 SELECT eventlog.create_topic('limited', 1, 'text', 'text', '{"segment.bytes": 1048576, "retention.bytes": 3000000}');
