@@ -149,11 +149,11 @@ eventlog_user_owns_database(Oid dboid)
 #define DATCONNLIMIT_INVALID_DB	(-2)
 #endif
 
-/* 17: transaction_timeout (51efe38cb92). */
+/* 17: transaction_timeout (51efe38cb92); before, workers turn off another twice. */
 #if PG_VERSION_NUM >= 170000
-#define EVENTLOG_TRANSACTION_TIMEOUT_OFF	{"transaction_timeout", "0"}
+#define EVENTLOG_TRANSACTION_TIMEOUT	"transaction_timeout"
 #else
-#define EVENTLOG_TRANSACTION_TIMEOUT_OFF
+#define EVENTLOG_TRANSACTION_TIMEOUT	"statement_timeout"
 #endif
 
 /* 17: ANALYZE hands out its blocks by a read stream (041b96802ef). */

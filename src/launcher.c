@@ -60,8 +60,8 @@ static MemoryContext known_context = NULL;
 static BackgroundWorkerHandle *handles[EVENTLOG_MAX_DATABASES];
 static uint32 handle_generations[EVENTLOG_MAX_DATABASES];
 
-/* The last attempt to start a worker failed: do not fill the log. */
-static bool no_room = false;
+/* The last attempt to start a worker failed: none is made until then. */
+static TimestampTz no_room_until = 0;
 
 static Known *
 find_known(Oid dboid)
@@ -215,7 +215,9 @@ reserve(TimestampTz now, TimestampTz *next)
 	}
 
 	slot = NULL;
-	if (best != NULL && active < eventlog_max_maintenance_workers)
+	if (best != NULL && now < no_room_until)
+		*next = Min(*next, no_room_until);
+	else if (best != NULL && active < eventlog_max_maintenance_workers)
 		slot = eventlog_slot_take_locked(best->dboid);
 	if (slot != NULL)
 	{
@@ -229,8 +231,12 @@ reserve(TimestampTz now, TimestampTz *next)
 	return slot;
 }
 
-/* Start a worker for a reserved slot.  False if the server has no room. */
-static bool
+/*
+ * Start a worker for a reserved slot.  If the server has no room for one, it
+ * has none for others: the next attempt is made later, in a database that has
+ * been due for longer by then.
+ */
+static void
 start_worker(EventlogDatabase *slot, TimestampTz now)
 {
 	static const char *const reason =
@@ -240,6 +246,7 @@ start_worker(EventlogDatabase *slot, TimestampTz now)
 	BackgroundWorkerHandle *handle;
 	int			number = slot_number(slot);
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	TimestampTz try_again = now + NO_ROOM_WAIT_MS * (int64) 1000;
 	bool		started;
 
 	/* of a worker that has detached, and whose end we have not heard of yet */
@@ -266,21 +273,20 @@ start_worker(EventlogDatabase *slot, TimestampTz now)
 	{
 		slot->state = EVENTLOG_WORKER_NONE;
 		slot->not_started = true;
-		slot->due = now + NO_ROOM_WAIT_MS * (int64) 1000;
+		slot->due = try_again;
 		slot->history.activity[0] = '\0';
 		eventlog_slot_note_error_locked(&slot->history, reason);
 		eventlog_slot_note_error_locked(&eventlog_shared->launcher, reason);
 	}
 	LWLockRelease(eventlog_shared->lock);
 
-	if (!started && !no_room)
+	if (!started && no_room_until == 0)
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("pg_eventlog cannot start a maintenance worker"),
 				 errdetail("All of max_worker_processes are in use."),
 				 errhint("Consider increasing the configuration parameter \"max_worker_processes\".")));
-	no_room = !started;
-	return started;
+	no_room_until = started ? 0 : try_again;
 }
 
 /* The interval may have become shorter: nobody waits for longer than that. */
@@ -323,14 +329,7 @@ serve(void)
 	}
 
 	while ((slot = reserve(now, &next)) != NULL)
-	{
-		/* no room for one is no room for others */
-		if (!start_worker(slot, now))
-		{
-			next = Min(next_scan, now + NO_ROOM_WAIT_MS * (int64) 1000);
-			break;
-		}
-	}
+		start_worker(slot, now);
 
 	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
 	eventlog_shared->launcher_due = next;

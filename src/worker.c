@@ -81,13 +81,12 @@ eventlog_worker_connect(Oid dboid)
 	static const char *const settings[][2] = {
 		{"search_path", "pg_catalog, pg_temp"},
 		{"statement_timeout", "0"},
+		{EVENTLOG_TRANSACTION_TIMEOUT, "0"},
 		{"lock_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
-		{"zero_damaged_pages", "off"},
-		EVENTLOG_TRANSACTION_TIMEOUT_OFF
-	};
+		{"zero_damaged_pages", "off"}};
 
 	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
 	for (int i = 0; i < lengthof(settings); i++)
@@ -96,7 +95,7 @@ eventlog_worker_connect(Oid dboid)
 }
 
 bool
-eventlog_worker_run(void (*body) (void), void (*failed) (const char *message))
+eventlog_worker_run(void (*body)(void), void (*failed)(const char *message))
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool ok = true;
@@ -144,7 +143,7 @@ static bool finished = false;	/* the run has got to its end */
 static bool had_errors = false; /* in the run, or it ended by one */
 
 void
-eventlog_worker_progress(const char *fmt,...)
+eventlog_worker_progress(const char *fmt, ...)
 {
 	char		text[EVENTLOG_ACTIVITY_BYTES];
 	va_list		args;

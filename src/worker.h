@@ -38,7 +38,7 @@ extern void eventlog_worker_connect(Oid dboid);
  * Run the worker's body.  An error is reported to the log and given to
  * "failed", and the transaction is rolled back; then false.
  */
-extern bool eventlog_worker_run(void (*body) (void), void (*failed) (const char *message));
+extern bool eventlog_worker_run(void (*body)(void), void (*failed)(const char *message));
 
 /*
  * For loops of workers, outside of transactions: leaves if the worker was told
@@ -47,7 +47,7 @@ extern bool eventlog_worker_run(void (*body) (void), void (*failed) (const char 
 extern void eventlog_worker_check(void);
 
 /* What a maintenance worker is doing, for views; no line breaks. */
-extern void eventlog_worker_progress(const char *fmt,...) pg_attribute_printf(1, 2);
+extern void eventlog_worker_progress(const char *fmt, ...) pg_attribute_printf(1, 2);
 
 /*
  * Something went wrong in a maintenance worker that goes on nevertheless.

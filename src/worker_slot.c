@@ -239,6 +239,7 @@ void
 eventlog_slot_block(Oid dboid)
 {
 	TimestampTz until = GetCurrentTimestamp() + LEAVE_TIMEOUT_MS * (int64) 1000;
+	int			looks = 0;
 
 	eventlog_slot_unblock();
 	add_block(dboid);
@@ -248,8 +249,8 @@ eventlog_slot_block(Oid dboid)
 	 * One that does not go in time is left to the server's own check, whose
 	 * error says what there is to say.
 	 */
-	for (int looks = 0; send_away(dboid, looks % LEAVE_ASK_AGAIN == 0) &&
-		 GetCurrentTimestamp() < until; looks++)
+	while (send_away(dboid, looks++ % LEAVE_ASK_AGAIN == 0) &&
+		   GetCurrentTimestamp() < until)
 	{
 		CHECK_FOR_INTERRUPTS();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

@@ -97,8 +97,12 @@ put_launcher(ReturnSetInfo *rsinfo)
 	status.due = status.pid == 0 ? 0 : eventlog_shared->launcher_due;
 	status.history = eventlog_shared->launcher;
 	LWLockRelease(eventlog_shared->lock);
-	status.state = status.pid != 0 ? "idle" :
-		status.history.failures > 0 ? "backing off" : "not running";
+	if (status.pid != 0)
+		status.state = "idle";
+	else if (status.history.failures > 0)
+		status.state = "backing off";
+	else
+		status.state = "not running";
 	put(rsinfo, "launcher", InvalidOid, &status);
 }
 
