@@ -41,7 +41,7 @@ extern void eventlog_slot_wake_launcher_locked(void);
  * There is work in a database: its worker is to be started now, or again if
  * it runs.  If it backs off, it goes on doing so.  Cheap if that has been said
  * already, and safe in commit and abort callbacks: raises nothing, allocates
- * nothing.
+ * nothing.  Not for the maintenance worker itself, which would never end.
  */
 extern void eventlog_maintenance_wake(Oid dboid);
 
