@@ -209,7 +209,7 @@ stayed_up('signals');
 
 $node->safe_psql('other', q{SELECT eventlog.create_topic('u', 1)});
 $node->safe_psql('postgres', q{ALTER DATABASE other RESET eventlog.pause_at; ALTER DATABASE other SET eventlog.fail_at = 'maintain:t'});
-wait_worker('other', q{failures >= 3 AND state = 'backing off' AND next_run_at > finished_at + interval '1500 ms'}, 'errors: the worker backs off');
+wait_worker('other', q{failures BETWEEN 2 AND 8 AND state = 'backing off' AND next_run_at - finished_at = power(2, failures - 1) * interval '1 s'}, 'errors: the worker backs off');
 is(worker('other', 'last_error'), 'topic "t": error asked for by eventlog.fail_at', 'the error is in the view');
 is(worker('other', 'last_error_at >= started_at AND runs > 0'), 't', 'and when it was');
 like(slurp_file($node->logfile), qr/LOG: .*could not maintain topic "t": error asked for/, 'and in the log');
