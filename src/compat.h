@@ -138,6 +138,31 @@ eventlog_user_owns_relation(Oid relid)
 #endif
 }
 
+/* 16: pg_database_ownercheck became object_ownercheck (afbfc02983f). */
+#include "catalog/pg_database.h"
+
+static inline bool
+eventlog_user_owns_database(Oid dboid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, dboid, GetUserId());
+#else
+	return pg_database_ownercheck(dboid, GetUserId());
+#endif
+}
+
+/* 15.4: a database whose DROP was interrupted is marked invalid (c66a7d75e65). */
+#ifndef DATCONNLIMIT_INVALID_DB
+#define DATCONNLIMIT_INVALID_DB	(-2)
+#endif
+
+/* 17: transaction_timeout (51efe38cb92); before, workers turn off another twice. */
+#if PG_VERSION_NUM >= 170000
+#define EVENTLOG_TRANSACTION_TIMEOUT	"transaction_timeout"
+#else
+#define EVENTLOG_TRANSACTION_TIMEOUT	"statement_timeout"
+#endif
+
 /* 17: ANALYZE hands out its blocks by a read stream (041b96802ef). */
 #if PG_VERSION_NUM >= 170000
 #include "storage/read_stream.h"

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * guc.c
- *	  Settings, and the named pause points that tests use.
+ *	  Settings, and the named points at which tests stop or break a session.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,7 +18,11 @@
 
 int			eventlog_producer_buffer = 32 * 1024;	/* boot value: 32 MB */
 bool		eventlog_auto_create_groups = true; /* boot value */
+bool		eventlog_maintenance = true;	/* boot value */
+int			eventlog_maintenance_interval = 10 * 1000;	/* boot value: 10 s */
+int			eventlog_max_maintenance_workers = 2;	/* boot value */
 char	   *eventlog_pause_at = NULL;	/* boot value: "" */
+char	   *eventlog_fail_at = NULL;	/* boot value: "" */
 
 void
 eventlog_guc_init(void)
@@ -39,10 +43,42 @@ eventlog_guc_init(void)
 							 PGC_USERSET, 0,
 							 NULL, NULL, NULL);
 
+	DefineCustomBoolVariable("eventlog.maintenance",
+							 "Starts workers that maintain topics.",
+							 "If off, none is started; one that runs goes on to its end.",
+							 &eventlog_maintenance,
+							 true,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("eventlog.maintenance_interval",
+							"Time between two runs of maintenance in a database.",
+							"A run can come earlier when there is work, and later after errors.",
+							&eventlog_maintenance_interval,
+							10 * 1000, 100, 24 * 60 * 60 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("eventlog.max_maintenance_workers",
+							"Most maintenance workers at a time, over all databases.",
+							"Each takes one of max_worker_processes while it runs.",
+							&eventlog_max_maintenance_workers,
+							2, 1, 32,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
 	DefineCustomStringVariable("eventlog.pause_at",
 							   "Point in the code at which this session stops (for tests).",
 							   "The session goes on when the file eventlog_pause in the data directory is gone.",
 							   &eventlog_pause_at,
+							   "",
+							   PGC_SUSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
+							   NULL, NULL, NULL);
+
+	DefineCustomStringVariable("eventlog.fail_at",
+							   "Point in the code at which this session raises an error (for tests).",
+							   NULL,
+							   &eventlog_fail_at,
 							   "",
 							   PGC_SUSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
 							   NULL, NULL, NULL);
@@ -67,4 +103,43 @@ eventlog_guc_pause(const char *point)
 	while (stat("eventlog_pause", &st) == 0)
 		pg_usleep(5000L);
 	pgstat_report_wait_end();
+}
+
+/* Is this the point that a setting names, for any object or for this one? */
+static bool
+names_point(const char *setting, const char *point, const char *object)
+{
+	size_t		len = strlen(point);
+
+	if (strncmp(setting, point, len) != 0)
+		return false;
+	return setting[len] == '\0' ||
+		(setting[len] == ':' && strcmp(setting + len + 1, object) == 0);
+}
+
+void
+eventlog_guc_pause_interruptible(const char *point, const char *object)
+{
+	struct stat st;
+
+	if (!names_point(eventlog_pause_at, point, object))
+		return;
+
+	while (stat("eventlog_pause", &st) == 0)
+	{
+		pgstat_report_wait_start(PG_WAIT_EXTENSION);
+		pg_usleep(5000L);
+		pgstat_report_wait_end();
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+void
+eventlog_guc_fail(const char *point, const char *object)
+{
+	if (names_point(eventlog_fail_at, point, object))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("error asked for by eventlog.fail_at"),
+				 errdetail("The point is \"%s\", the object \"%s\".", point, object)));
 }

@@ -17,8 +17,10 @@
 #include "pg_eventlog.h"
 #include "produce.h"
 #include "query.h"
+#include "shmem.h"
 #include "topic.h"
 #include "utility.h"
+#include "worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -48,6 +50,7 @@ _PG_init(void)
 		return;
 
 	eventlog_guc_init();
+	eventlog_shmem_init();
 	eventlog_xlog_init();
 	eventlog_topic_init();
 	eventlog_utility_init();
@@ -55,5 +58,6 @@ _PG_init(void)
 	eventlog_query_init();
 	eventlog_consume_init();
 	eventlog_plan_init();
+	eventlog_launcher_init();
 	preloaded = true;
 }

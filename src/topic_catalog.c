@@ -162,6 +162,30 @@ eventlog_topic_catalog_find(const char *name)
 	return relid;
 }
 
+List *
+eventlog_topic_catalog_list(MemoryContext context)
+{
+	Relation	catalog = open_catalog(AccessShareLock);
+	List	   *relids = NIL;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (catalog == NULL)
+		return NIL;
+	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Oid			relid = DatumGetObjectId(get_attr(catalog, tuple, ATTNUM_RELATION));
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		relids = lappend_oid(relids, relid);
+		MemoryContextSwitchTo(old);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return relids;
+}
+
 void
 eventlog_topic_catalog_claim_name(const char *name, Oid relid)
 {

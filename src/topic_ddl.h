@@ -25,6 +25,12 @@ extern bool eventlog_topic_catalog_get(Oid relid, char **name, Jsonb **config,
 extern Oid	eventlog_topic_catalog_find(const char *name);
 
 /*
+ * Tables of all topics, as a list of oids in the context; empty without the
+ * extension.
+ */
+extern List *eventlog_topic_catalog_list(MemoryContext context);
+
+/*
  * Take the right to use a name, until the end of the transaction, and raise
  * ERRCODE_DUPLICATE_TABLE if a topic other than "relid" has it or a name that
  * collides with it.  Waits for a transaction that has taken it and not ended.

@@ -10,8 +10,10 @@
  *	   unless the statement cannot read, move or drop a topic's data;
  *	2. statements that would make a topic something else are refused
  *	   (utility_rules.c);
- *	3. the server, or the next extension, executes the statement;
- *	4. leaves and catalogue follow: after RENAME TO, SET SCHEMA, OWNER TO.
+ *	3. workers leave a database that the statement wants for itself
+ *	   (utility_database.c);
+ *	4. the server, or the next extension, executes the statement;
+ *	5. leaves and catalogue follow: after RENAME TO, SET SCHEMA, OWNER TO.
  *
  * A topic's catalogue row goes when its table goes, however that happens, by
  * the object access hook.
@@ -313,6 +315,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 				QueryCompletion *completion)
 {
 	FollowUp	follow = FOLLOW_NOTHING;
+	NodeTag		tag = nodeTag(pstmt->utilityStmt);
 	Oid			relid = InvalidOid;
 	char	   *new_name = NULL;
 
@@ -325,6 +328,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 			new_name = ((RenameStmt *) pstmt->utilityStmt)->newname;
 		follow = prepare_follow_up(&pstmt, &read_only_tree, &relid);
 	}
+	eventlog_utility_database_before(pstmt->utilityStmt);
 
 	if (next_ProcessUtility != NULL)
 		next_ProcessUtility(pstmt, query_string, read_only_tree, context,
@@ -333,9 +337,11 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
 								params, query_env, dest, completion);
 
-	if (IsA(pstmt->utilityStmt, TruncateStmt) && OidIsValid(eventlog_am_oid()))
+	if (tag == T_TruncateStmt && OidIsValid(eventlog_am_oid()))
 		note_truncation((TruncateStmt *) pstmt->utilityStmt);
 
+	/* after a ROLLBACK in a procedure the statement may be gone */
+	eventlog_utility_database_after(tag);
 	switch (follow)
 	{
 		case FOLLOW_NOTHING:
@@ -391,6 +397,7 @@ eventlog_utility_init(void)
 {
 	next_ProcessUtility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
+	eventlog_utility_database_init();
 	next_object_access = object_access_hook;
 	object_access_hook = object_access;
 }

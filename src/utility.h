@@ -37,4 +37,12 @@ extern void eventlog_utility_check(Node *statement);
 /* The same after CREATE TABLE has made a table. */
 extern void eventlog_utility_check_created(const CreateStmt *stmt);
 
+/*
+ * utility_database.c: before and after any statement; see there.  The first
+ * may wait for a worker to leave a database.
+ */
+extern void eventlog_utility_database_before(Node *statement);
+extern void eventlog_utility_database_after(NodeTag statement);
+extern void eventlog_utility_database_init(void);
+
 #endif							/* EVENTLOG_UTILITY_H */

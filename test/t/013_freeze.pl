@@ -13,7 +13,7 @@ use Test::More;
 
 use EventlogTest;
 
-my $node = new_server('freeze', conf => "max_connections = 10\n");
+my $node = new_server('freeze', conf => "max_connections = 10\neventlog.maintenance = off\n");
 my $ledger = ledger_new();
 
 $node->safe_psql('postgres', <<'SQL');
