@@ -46,8 +46,13 @@ SHLIB_LINK = -llz4 -lzstd -Wl,-Bsymbolic
 
 # The install script is written in numbered parts and joined here.
 SQL_PARTS = $(sort $(wildcard sql/[0-9][0-9]_*.sql))
-DATA_built = pg_eventlog--$(EVENTLOG_VERSION).sql
-DATA = $(wildcard sql/pg_eventlog--*--*.sql)
+DATA_built = pg_eventlog--$(EVENTLOG_VERSION).sql pg_eventlog--0.1.0--0.2.0.sql
+DATA = $(wildcard sql/pg_eventlog--*.sql)
+
+# Until 0.2.0 is released, its upgrade script is made from the parts that are
+# new in it, so that nothing is written twice.
+UPGRADE_PARTS = sql/upgrade/0.1.0--0.2.0.sql sql/55_reset.sql sql/65_maintenance.sql \
+	sql/80_workers.sql
 
 # The server's headers count as system headers (-isystem wins over the -I that
 # PGXS adds), so that the warnings are about our code.  Left off, because the
@@ -96,8 +101,10 @@ build_key := $(VERSION) $(includedir_server) $(CC) $(CFLAGS) $(CPPFLAGS) $(OBJS)
 	@echo '$(build_key)' | cmp -s - $@ || echo '$(build_key)' > $@
 .PHONY: FORCE
 
-$(DATA_built): $(SQL_PARTS) .build-key
+pg_eventlog--$(EVENTLOG_VERSION).sql: $(SQL_PARTS) .build-key
 	cat $(SQL_PARTS) > $@
+pg_eventlog--0.1.0--0.2.0.sql: $(UPGRADE_PARTS) .build-key
+	cat $(UPGRADE_PARTS) > $@
 
 pg_eventlog$(DLSUFFIX): .build-key
 $(OBJS): .build-key Makefile
