@@ -307,13 +307,19 @@ eventlog_walk_resync(EventlogWalk *w)
 		if (!load_page(w, block) || page_first_start(w) == 0)
 			continue;
 		special = special_of(w);
-		if (special->first_offset < w->pos.offset || special->first_offset >= w->end_offset ||
-			special->max_timestamp < w->max_timestamp ||
+		if (special->first_offset < w->segment.base_offset ||
+			special->first_offset >= w->end_offset ||
 			special->max_timestamp > w->segment.max_timestamp)
 			continue;
 
+		/*
+		 * The page is believed against what was read before: a batch's offset
+		 * is not covered by its checksum, so it may be that which was wrong.
+		 */
+		w->pos.offset = special->first_offset;
 		w->pos.block = block;
 		w->pos.byte = special->first_start;
+		w->max_timestamp = special->max_timestamp;
 		w->start_block = InvalidBlockNumber;
 		w->problem = NULL;
 		return true;

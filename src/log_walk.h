@@ -80,9 +80,10 @@ extern bool eventlog_walk_next(EventlogWalk *w);
 
 /*
  * Go on behind damage: stand before the first entry of the next page that
- * looks sound and on which an entry starts.  What was passed over are the
- * offsets from pos.offset, which does not change, to those of the entry that
- * is found next.  False if there is no such page.
+ * looks sound and on which an entry starts.  What is passed over are the
+ * offsets from pos.offset as it was to pos.offset as it then is; the latter is
+ * the lower one if an offset that was read before the damage was wrong.  False
+ * if there is no such page.
  */
 extern bool eventlog_walk_resync(EventlogWalk *w);
 
