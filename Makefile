@@ -4,20 +4,25 @@
 #   make installcheck          tests against a running server that preloads us
 #   make demo [KEEP=1]         watch it work, on a throw-away server
 #   make check                 every test, on a throw-away server
+#   make fuzz [SECONDS=60]     any bytes for the codec and the page walk
+#   make fuzz-corpus           write the fuzzers' first inputs again
+#   make check-sanitize        the tests on a build with ASan and UBSan
+#   make check-valgrind        a short run of a server under valgrind
 #   make format-check          is src/ in the house style?
 #
-# demo and check install the Debian packages that they miss and leave the
+# All but format-check install the Debian packages that they miss and leave the
 # system's own PostgreSQL installation and clusters alone (test/server.sh).
 
 PG_CONFIG ?= pg_config
 
 # What needs no PGXS comes first: these run before the packages are there, and
 # PGXS has a "check" of its own that only says that it does nothing.
-house_goals := demo check bench format-check
+house_goals := demo check check-sanitize check-valgrind bench fuzz fuzz-corpus format-check
 
 ifneq ($(filter $(house_goals),$(MAKECMDGOALS)),)
 
-export PG_CONFIG KEEP
+SECONDS ?= 60
+export PG_CONFIG KEEP TESTS
 
 .PHONY: $(house_goals)
 demo:
@@ -26,6 +31,14 @@ check:
 	@test/check.sh
 bench:
 	@test/bench/run.sh
+check-sanitize:
+	@test/sanitize.sh
+check-valgrind:
+	@test/valgrind.sh
+fuzz:
+	@FUZZ_SECONDS='$(SECONDS)' test/fuzz.sh
+fuzz-corpus:
+	@test/fuzz.sh --corpus
 format-check:
 	@test/format.sh --check
 

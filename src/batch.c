@@ -571,8 +571,9 @@ eventlog_batch_parse_header(const char *data, EventlogBatchHeader *h)
 		return "batch is shorter than its header";
 	if (h->batch_length > EVENTLOG_BATCH_MAX_SIZE - LENGTH_BASE)
 		return "batch is too large";
+	/* behind the last offset there must be a next one */
 	if (h->base_offset < 0 || h->last_offset_delta < 0 ||
-		h->base_offset > PG_INT64_MAX - h->last_offset_delta)
+		h->base_offset >= PG_INT64_MAX - h->last_offset_delta)
 		return "batch has invalid offsets";
 
 	/* A compacted batch keeps its offsets even if no record is left in it. */

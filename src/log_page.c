@@ -13,7 +13,11 @@
  *
  *-------------------------------------------------------------------------
  */
+#ifdef FRONTEND
+#include "postgres_fe.h"
+#else
 #include "postgres.h"
+#endif
 
 #include "log_page.h"
 
@@ -169,7 +173,9 @@ eventlog_page_check(Page page, uint16 page_id)
 
 	if (PageIsNew(page))
 		return "page is empty";
-	if (PageGetSpecialSize(page) != MAXALIGN(sizeof(EventlogPageSpecial)))
+	/* before anything is read there */
+	if (PageGetPageSize(page) != BLCKSZ ||
+		((PageHeader) page)->pd_special != EVENTLOG_PAYLOAD_END)
 		return "special area has a wrong size";
 	special = EventlogPageGetSpecial(page);
 	if (special->page_id != page_id)

@@ -3,8 +3,9 @@
 # missing.  Names them first.  Asks only on a terminal, and not there either
 # under DEBIAN_FRONTEND=noninteractive.
 #
-#	test/prepare.sh build|test
+#	test/prepare.sh build|test|fuzz|valgrind
 #
+# fuzz: what "make fuzz" needs; valgrind: what "make check-valgrind" needs.
 # Prints nothing when everything is there.
 set -eu
 
@@ -34,10 +35,31 @@ missing_tools() {
 	printf '#include <stdio.h>\n' | ${CC:-gcc} -E - >/dev/null 2>&1 || echo libc6-dev
 	[ -f /usr/include/lz4.h ] || [ -f /usr/local/include/lz4.h ] || echo liblz4-dev
 	[ -f /usr/include/zstd.h ] || [ -f /usr/local/include/zstd.h ] || echo libzstd-dev
-	if [ "$what" = test ]; then
-		perl -MIPC::Run -e 1 2>/dev/null || echo libipc-run-perl
-		perl -MTest::More -MTime::HiRes -e 1 2>/dev/null || echo perl
-	fi
+	case $what in
+		test)
+			perl -MIPC::Run -e 1 2>/dev/null || echo libipc-run-perl
+			perl -MTest::More -MTime::HiRes -e 1 2>/dev/null || echo perl
+			;;
+		fuzz)
+			perl -MTest::More -MTime::HiRes -e 1 2>/dev/null || echo perl
+			have_fuzzer || missing_fuzzer
+			;;
+		valgrind)
+			command -v valgrind >/dev/null || echo valgrind
+			;;
+	esac
+}
+
+# clang, and the part of its runtime that is libFuzzer
+have_fuzzer() {
+	printf 'int LLVMFuzzerTestOneInput(const char *data, long size) { return 0; }\n' |
+		clang -fsanitize=fuzzer,address,undefined -x c - -o /dev/null 2>/dev/null
+}
+missing_fuzzer() {
+	command -v clang >/dev/null || echo clang
+	v=$(apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9][0-9]*\)$/\1/p')
+	# before 14 it came with clang itself
+	[ -z "$(apt-cache search --names-only "^libclang-rt-$v-dev\$")" ] || echo "libclang-rt-$v-dev"
 }
 
 # The server's major version: that of PG_CONFIG, else what Debian calls default.
@@ -54,7 +76,7 @@ missing_server() {
 	v=$1
 	have_pgxs || { installed "postgresql-server-dev-$v" || echo "postgresql-server-dev-$v"; }
 	bindir=$("${PG_CONFIG:-pg_config}" --bindir 2>/dev/null || echo "/usr/lib/postgresql/$v/bin")
-	[ -x "$bindir/initdb" ] || echo "postgresql-$v"
+	[ "$what" = fuzz ] || [ -x "$bindir/initdb" ] || echo "postgresql-$v"
 	if [ "$what" = test ]; then
 		sharedir=$("${PG_CONFIG:-pg_config}" --sharedir 2>/dev/null || echo "/usr/share/postgresql/$v")
 		[ -f "$sharedir/extension/pgtap.control" ] || echo "postgresql-$v-pgtap"
@@ -77,11 +99,12 @@ if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
 	say "As root, please: apt-get update && apt-get install $(echo $tools) postgresql-${version:-15} postgresql-server-dev-${version:-15}"
 	exit 1
 fi
-if [ -z "$version" ]; then
+if [ -z "$version" ] || { [ "$what" = fuzz ] && [ -z "$(apt-cache search --names-only '^clang$')" ]; }; then
 	say "Reading the list of packages (apt-get update) ..."
 	as_root apt-get update -qq >&2
 	updated=yes
 	version=$(server_version)
+	tools=$(missing_tools)
 	[ -n "$version" ] || { say "apt-get knows no package postgresql-NN."; exit 1; }
 fi
 

@@ -103,6 +103,18 @@ if [ -n "$tap" ]; then
 	done
 fi
 
+# --- what watched the servers has said, if anything did
+if [ -d "$STAGE/reports" ]; then
+	if [ -z "$(ls "$STAGE/reports")" ]; then
+		say "reports ... none"
+		passed=$((passed + 1))
+	else
+		say "reports ... FAILED"
+		tail -n 100 "$STAGE"/reports/*
+		failed=$((failed + 1))
+	fi
+fi
+
 [ -z "${KEEP:-}" ] || { touch "$STAGE/keep"; say "Kept: $STAGE"; }
 say "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -30,11 +30,11 @@ as_server() {
 }
 
 # Build, and make and fill $STAGE.  It is removed at exit, unless a file
-# $STAGE/keep is there by then.
+# $STAGE/keep is there by then.  Arguments are make's, such as COPT=-O1.
 stage_make() {
 	local dir=${TMPDIR:-/tmp} bin lib share
 
-	make -s -j"$(nproc)" || die "the build failed"
+	make -s -j"$(nproc)" "$@" || die "the build failed"
 
 	as_server test -w "$dir" 2>/dev/null || dir=/tmp
 	STAGE=$(mktemp -d "$dir/pg_eventlog.XXXXXX")
@@ -47,11 +47,24 @@ stage_make() {
 	cp -a "$bin/." "$STAGE/pg$bin"
 	cp -rs "$lib/." "$STAGE/pg$lib"
 	cp -rs "$share/." "$STAGE/pg$share"
-	make -s install DESTDIR="$STAGE/pg" >"$STAGE/install.log" 2>&1 ||
+	make -s install DESTDIR="$STAGE/pg" "$@" >"$STAGE/install.log" 2>&1 ||
 		{ cat "$STAGE/install.log" >&2; die "make install failed"; }
 	cp -r README.md test expected src "$STAGE/src"
 	mkdir -m 700 "$STAGE/sock" "$STAGE/tmp"
 	[ "$(id -u)" != 0 ] || chown -Rh postgres: "$STAGE"
+}
+
+# Have every server of the stage started by this command, for example "valgrind"
+# or "env LD_PRELOAD=...".  What it reports belongs into $STAGE/reports.
+stage_wrap_server() {
+	local postgres
+
+	postgres=$STAGE/pg$("$PG_CONFIG" --bindir)/postgres
+	mv "$postgres" "$postgres.real"
+	printf '#!/bin/sh\nexec %s "%s" "$@"\n' "$1" "$postgres.real" >"$postgres"
+	chmod +x "$postgres"
+	mkdir "$STAGE/reports"
+	[ "$(id -u)" != 0 ] || chown postgres: "$STAGE/reports"
 }
 
 stage_remove() {
@@ -69,7 +82,8 @@ stage_run() {
 		PATH="$STAGE/pg$("$PG_CONFIG" --bindir):/usr/local/bin:/usr/bin:/bin" \
 		PGXS="$("$PG_CONFIG" --pgxs)" PGCLIENTENCODING=UTF8 \
 		LANG=C.UTF-8 TERM="${TERM:-dumb}" \
-		KEEP="${KEEP:-}" TESTS="${TESTS:-}" CALLER="$(id -un)" \
+		KEEP="${KEEP:-}" TESTS="${TESTS:-}" \
+		FUZZ_SECONDS="${FUZZ_SECONDS:-60}" CALLER="$(id -un)" \
 		bash "$STAGE/src/test/$script" </dev/null &
 	child=$!
 	set +m

@@ -1,7 +1,7 @@
 # The record batch codec (src/batch*.c, src/partitioner.c), without a server:
 #
 #	- random, hand-made and mutated batches, under the address and undefined
-#	  behaviour sanitizers where the compiler has them (test/fuzz/batch_fuzz.c);
+#	  behaviour sanitizers where the compiler has them (test/fuzz/batch_*.c);
 #	- segments written by a Kafka broker, read by us; and segments written by
 #	  us, of which Kafka's reader said what they hold (test/data/kafka).
 #
@@ -11,111 +11,16 @@ use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
-use File::Spec;
-use File::Temp qw(tempdir);
+use lib $FindBin::RealBin;
+use FuzzTest;
 use Test::More;
 
-my $top = "$FindBin::RealBin/../..";
-my $data = "$FindBin::RealBin/../data/kafka";
-my @sources = ("$FindBin::RealBin/../fuzz/batch_fuzz.c",
-	map { "$top/src/$_.c" } qw(batch batch_codec crc32c partitioner));
-foreach my $file (@sources)
-{
-	BAIL_OUT("$file is missing") unless -f $file;
-}
-my $tmp = tempdir(CLEANUP => 1);
-
-# Run a command: its exit status, and all that it wrote.
-sub run_command
-{
-	my @command = @_;
-	my $out = "$tmp/out";
-	my $pid = fork() // die "fork: $!";
-	if ($pid == 0)
-	{
-		open(STDOUT, '>', $out) or die "$out: $!";
-		open(STDERR, '>&', \*STDOUT) or die "dup: $!";
-		exec(@command) or do { print STDERR "$command[0]: $!\n"; exit 127; };
-	}
-	waitpid($pid, 0);
-	return ($?, slurp($out));
-}
-
-sub slurp
-{
-	my ($path) = @_;
-	open(my $fh, '<:raw', $path) or die "$path: $!";
-	local $/;
-	my $text = <$fh>;
-	return $text // '';
-}
-
-# pg_config of a server whose headers are installed: the stage of "make check"
-# has one in the PATH that only knows the stage.
-sub pg_config
-{
-	my @candidates = grep { defined } $ENV{PG_CONFIG};
-	push @candidates, "$1/bin/pg_config"
-	  if ($ENV{PGXS} // '') =~ m{^(.*)/lib/pgxs/};
-	push @candidates, map { "$_/pg_config" } File::Spec->path();
-	foreach my $candidate (@candidates)
-	{
-		my %dir;
-		foreach my $what (qw(includedir-server pkglibdir libdir))
-		{
-			my ($status, $out) = run_command($candidate, "--$what");
-			chomp $out;
-			$dir{$what} = $out if $status == 0;
-		}
-		return %dir
-		  if defined $dir{'includedir-server'}
-		  && -f "$dir{'includedir-server'}/postgres_fe.h";
-	}
-	BAIL_OUT("no pg_config knows where postgres_fe.h is; set PG_CONFIG");
-}
-
-my %dir = pg_config();
-my $cc = $ENV{CC} || 'cc';
-my $program = "$tmp/batch_fuzz";
-
-sub build
-{
-	my @flags = @_;
-	return run_command($cc, @flags, '-g', '-O1', '-Wall', '-Werror',
-		'-D_GNU_SOURCE', '-DFRONTEND', '-DUSE_ASSERT_CHECKING',
-		'-isystem', $dir{'includedir-server'}, "-I$top/src",
-		@sources, '-o', $program,
-		"-L$dir{pkglibdir}", "-L$dir{libdir}",
-		'-lpgcommon', '-lpgport', '-llz4', '-lzstd');
-}
-
-my ($status, $out) =
-  build('-fsanitize=address,undefined', '-fno-sanitize-recover=undefined');
-if ($status != 0)
-{
-	note("no sanitizers here: $out");
-	($status, $out) = build();
-}
-is($status, 0, 'the codec builds without a server') or BAIL_OUT($out);
+my $data = $kafka_dir;
+my $program = build_programs($ENV{CC} || 'cc', 'batch_test') . '/batch_test';
+my ($status, $out);
 
 # Random input: our seed unless told, so that a failure comes again.
-($status, $out) = run_command($program, $ENV{BATCH_FUZZ_SEED} // 1,
-	$ENV{BATCH_FUZZ_COUNT} // 400);
-my $reported = 0;
-foreach my $line (split /\n/, $out)
-{
-	if ($line =~ /^(not )?ok \d+ - (.*)/)
-	{
-		$reported++;
-		ok(!$1, $2);
-	}
-	elsif ($line !~ /^1\.\./)
-	{
-		note($line);
-	}
-}
-is($status, 0, 'batch_fuzz ended well') or diag($out);
-like($out, qr/^1\.\.$reported$/m, 'batch_fuzz ran all its tests');
+run_tap($program, $ENV{BATCH_FUZZ_SEED} // 1, $ENV{BATCH_FUZZ_COUNT} // 400);
 
 # What our reader says of a segment, without the lines about batches.
 sub decode

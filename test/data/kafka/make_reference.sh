@@ -1,7 +1,7 @@
 #!/bin/bash
 # Make the reference data in this folder again, with a real Kafka broker and
 # Kafka's own Java client (README.md says what is what).  Run it after changing
-# Reference.java, or the fixed segment of test/fuzz/batch_fuzz.c; then look at
+# Reference.java, or the fixed segment of test/fuzz/batch_test.c; then look at
 # the differences and commit them.
 #
 # Takes a minute.  Needs, and with apt-get installs if missing: Debian's
@@ -85,18 +85,13 @@ next=$((10#$(basename "$2" .log)))
 awk -F'\t' -v next_segment="$next" '$1 < next_segment' "$work/compacted" >compacted.expected
 
 # --- segments that we write, judged by Kafka's reader
-"${CC:-gcc}" -O2 -D_GNU_SOURCE -DFRONTEND \
-	-isystem "$("${PG_CONFIG:-pg_config}" --includedir-server)" -I../../../src \
-	../../fuzz/batch_fuzz.c ../../../src/batch.c ../../../src/batch_codec.c \
-	../../../src/partitioner.c -o "$work/batch_fuzz" \
-	-L"$("${PG_CONFIG:-pg_config}" --pkglibdir)" -L"$("${PG_CONFIG:-pg_config}" --libdir)" \
-	-lpgcommon -lpgport -llz4 -lzstd
+make -s -C ../../fuzz OUT="$work" SANITIZE= batch_test
 
 for codec in none lz4 zstd; do
 	mkdir "$work/$codec"
 	segment=00000000000000000000.log
 	cd "$work/$codec"
-	"$work/batch_fuzz" --write $segment "$codec"
+	"$work/batch_test" --write $segment "$codec"
 	kafka_run kafka.tools.DumpLogSegments --deep-iteration --print-data-log \
 		--files $segment >"$here/dump_$codec.txt" 2>errors ||
 		{ cat errors >&2; exit 1; }
