@@ -4,6 +4,7 @@
 #   make installcheck          tests against a running server that preloads us
 #   make demo [KEEP=1]         watch it work, on a throw-away server
 #   make check                 every test, on a throw-away server
+#   make check-all             the same on each server version (test/check_all.sh)
 #   make format-check          is src/ in the house style?
 #
 # demo and check install the Debian packages that they miss and leave the
@@ -13,17 +14,19 @@ PG_CONFIG ?= pg_config
 
 # What needs no PGXS comes first: these run before the packages are there, and
 # PGXS has a "check" of its own that only says that it does nothing.
-house_goals := demo check bench format-check
+house_goals := demo check check-all bench format-check
 
 ifneq ($(filter $(house_goals),$(MAKECMDGOALS)),)
 
-export PG_CONFIG KEEP
+export PG_CONFIG KEEP VERSIONS
 
 .PHONY: $(house_goals)
 demo:
 	@test/demo.sh
 check:
 	@test/check.sh
+check-all:
+	@test/check_all.sh
 bench:
 	@test/bench/run.sh
 format-check:
