@@ -23,6 +23,26 @@ sub make_node
 	return $node;
 }
 
+# Minor releases since November 2026 note a version with every column, and one
+# from before refuses to restore that, for any table: a release may have a new
+# major version of an older date than its old one's.  So the note is taken away.
+sub forget_column_versions
+{
+	my ($old, $new) = @_;
+	my $noted = q{SELECT count(*) > 0 FROM pg_attribute WHERE attoptions::text LIKE '%pg_attver=%'};
+
+	$new->start;
+	my $known = $new->safe_psql('postgres', $noted);
+	$new->stop;
+	return if $known eq 't' || $old->safe_psql('postgres', $noted) eq 'f';
+
+	note 'the new server is older than the old one by date';
+	$old->safe_psql('postgres', q{
+		UPDATE pg_attribute SET attoptions = nullif(array(
+			SELECT o FROM unnest(attoptions) o WHERE o NOT LIKE 'pg_attver=%'), '{}')
+		WHERE attoptions::text LIKE '%pg_attver=%'});
+}
+
 # Offset of the newest record of each partition of a topic, with what comes next.
 my $ends = q{SELECT partition, high_watermark FROM eventlog.partitions WHERE topic = '%s' ORDER BY 1};
 
@@ -108,16 +128,20 @@ foreach my $new (@nodes)
 	my ($from, $to) = map { $_->config_data('--version') =~ /(\d+)/ } $old, $new;
 	my $name = "$from to $to";
 	my $before = $old->safe_psql('postgres', $state);
+
+	forget_column_versions($old, $new);
 	$old->stop;
 
 	chdir $PostgreSQL::Test::Utils::tmp_check or die "chdir: $!";
 	{
 		# The new server's pg_upgrade, with its libraries.
 		local %ENV = $new->_get_env();
-		command_ok([ $new->config_data('--bindir') . '/pg_upgrade', '--no-sync', '-d', $old->data_dir, '-D', $new->data_dir,
+		ok(run_log([ $new->config_data('--bindir') . '/pg_upgrade', '--no-sync',
+				'-d', $old->data_dir, '-D', $new->data_dir,
 				'-b', $old->config_data('--bindir'), '-B', $new->config_data('--bindir'),
-				'-s', $new->host, '-p', $old->port, '-P', $new->port ], "$name: pg_upgrade")
-		  or BAIL_OUT(join "\n", map { substr(slurp_file($_), -2000) } glob $new->data_dir . '/pg_upgrade_output.d/*/log/*dump*.log');
+				'-s', $new->host, '-p', $old->port, '-P', $new->port ]), "$name: pg_upgrade")
+		  or BAIL_OUT(join('', map { slurp_file($_) =~ /(^.*error: .*\n(?:.*\n){0,9})/m ? $1 : () }
+			  glob($new->data_dir . '/pg_upgrade_output.d/*/log/*dump*.log')));
 	}
 
 	$new->start;
@@ -132,8 +156,6 @@ foreach my $new (@nodes)
 	{
 		my $next = $new->safe_psql('postgres', sprintf($ends, $topic));
 
-		is($new->safe_psql('postgres', qq{
-				SELECT partition, record_offset FROM (SELECT generate_subscripts(t, 1)) s, unnest(t) LIMIT 0}), '', '') if 0;
 		$new->safe_psql('postgres', qq{
 			INSERT INTO topics.$topic (partition, value)
 			SELECT partition, '1' FROM eventlog.partitions WHERE topic = '$topic'});
@@ -148,7 +170,6 @@ foreach my $new (@nodes)
 	is($new->safe_psql('postgres', q{
 			BEGIN;
 			SELECT min(record_offset) FROM eventlog.consume('h', null::topics.squeezed, 10);
-			SELECT eventlog.commit() IS NULL WHERE false;
 			SELECT eventlog.commit();
 			COMMIT;
 		}) =~ /^(\d+)/ ? $1 : 'nothing', $at, "$name: a group goes on where it was");
