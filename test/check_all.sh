@@ -53,6 +53,8 @@ suite_of() {
 	esac
 }
 
+root_of() { say "$cache/debian-$(suite_of "$1")"; }
+
 # Is it to be tested on this machine?  Not the newest of several: it is to have
 # the others beside it, which is nothing to do to anybody's machine.
 is_here() {
@@ -97,7 +99,8 @@ check_in_root() {
 	if [ "$nn" = "$newest" ]; then
 		for v in "${old[@]}"; do
 			if timeout --foreground "$(time_left)" test/root.sh add "$root" \
-				"$(suite_of "$v")" "$v" "$(installed "$v")" 9>&-; then
+				"$(suite_of "$v")" "$v" "$(is_here "$v" && say / || root_of "$v")" \
+				"$(installed "$v")" 9>&-; then
 				servers+=("/usr/lib/postgresql/$v")
 			else
 				not_tested "$v to $nn" "server $v cannot be installed beside $nn"
@@ -115,7 +118,7 @@ installed() {
 	if is_here "$1"; then
 		say "$work/installed"
 	else
-		say "$cache/debian-$(suite_of "$1")/src/installed"
+		say "$(root_of "$1")/src/installed"
 	fi
 }
 
@@ -132,7 +135,7 @@ test/prepare.sh test || true
 for nn in "${versions[@]}"; do
 	say "== PostgreSQL $nn"
 	suite=$(suite_of "$nn")
-	root=$cache/debian-$suite
+	root=$(root_of "$nn")
 	if [ -z "$suite" ]; then
 		not_tested "$nn" "no Debian release has it"
 	elif [ "$(time_left)" -le "$longest" ]; then

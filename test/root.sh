@@ -3,8 +3,10 @@
 # that release's PostgreSQL.
 #
 #	root.sh make DIR SUITE NN		make it, with server NN, unless it is there
-#	root.sh add DIR SUITE NN TREE	put NN's server, of an older release, in there
-#									too, and what is in TREE over it
+#	root.sh add DIR SUITE NN FROM TREE
+#									put NN's server in there too, of an older
+#									release: as it is in the file system FROM, with
+#									the files in TREE
 #	root.sh run DIR COMMAND ...		run a command in a copy of the source, DIR/src
 #
 # Packages come from where this machine's own do: mirror, proxy and further
@@ -39,17 +41,17 @@ quietly() {
 	"$@" >>"$log" 2>&1 || { tail -n 20 "$log" >&2; die "failed: $*"; }
 }
 
-# The mirror that this machine takes Debian's packages from.
+# Where this machine takes packages from that are labelled so, or the default.
 mirror() {
-	local uri=
+	local label=$1 default=$2 uri=
 
 	if command -v apt-get >/dev/null; then
 		uri=$(apt-get indextargets --format '$(REPO_URI)' \
-			'Identifier: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)
+			'Identifier: Packages' 'Origin: Debian' "Label: $label" | head -n 1)
 	fi
 	case $uri in
 		http://*|https://*|file:/*) say "${uri%/}" ;;
-		*) say http://deb.debian.org/debian ;;
+		*) say "$default" ;;
 	esac
 }
 
@@ -126,9 +128,12 @@ make)
 	# A release newer than this machine's debootstrap is made as sid is.
 	script=/usr/share/debootstrap/scripts/$suite
 	[ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
-	quietly debootstrap --variant=minbase "$suite" "$new" "$(mirror)" "$script"
+	debian=$(mirror Debian http://deb.debian.org/debian)
+	security=$(mirror Debian-Security http://deb.debian.org/debian-security)
+	quietly debootstrap --variant=minbase "$suite" "$new" "$debian" "$script"
 
 	configure "$new"
+	echo "deb $security $suite-security main" >>"$new/etc/apt/sources.list"
 	# No services, no cluster, no waiting for the disk.
 	printf '#!/bin/sh\nexit 101\n' >"$new/usr/sbin/policy-rc.d"
 	chmod +x "$new/usr/sbin/policy-rc.d"
@@ -143,20 +148,26 @@ make)
 	rm -f "$log"
 	;;
 add)
-	suite=$1 nn=$2 tree=$3
-	if [ ! -x "$dir/usr/lib/postgresql/$nn/bin/postgres" ]; then
+	suite=$1 nn=$2 from=$3 tree=$4
+	# The package for what it needs; the very files that have been tested.
+	if [ ! -d "$dir/usr/lib/postgresql/$nn" ]; then
 		log=$dir.log
 		: >"$log"
 		say "This package of Debian $suite is installed in $dir:"
 		say "    postgresql-$nn"
 		configure "$dir"
-		echo "deb $(mirror) $suite main" >"$dir/etc/apt/sources.list.d/$suite.list"
+		echo "deb $(mirror Debian http://deb.debian.org/debian) $suite main" \
+			>"$dir/etc/apt/sources.list.d/$suite.list"
 		# Only what the root's own release has not.
 		printf 'Package: *\nPin: release n=%s\nPin-Priority: 100\n' "$suite" \
 			>"$dir/etc/apt/preferences.d/$suite"
 		install_packages "$dir" "postgresql-$nn"
 		rm -f "$log"
 	fi
+	for part in lib share; do
+		rm -rf "$dir/usr/$part/postgresql/$nn"
+		cp -r "$from/usr/$part/postgresql/$nn" "$dir/usr/$part/postgresql/"
+	done
 	cp -r "$tree/." "$dir/"
 	;;
 run)
