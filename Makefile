@@ -4,6 +4,7 @@
 #   make installcheck          tests against a running server that preloads us
 #   make demo [KEEP=1]         watch it work, on a throw-away server
 #   make check                 every test, on a throw-away server
+#   make check-all             the same on each server version (test/check_all.sh)
 #   make fuzz [SECONDS=60]     any bytes for the codec and the page walk
 #   make fuzz-corpus           write the fuzzers' first inputs again
 #   make check-sanitize        the tests on a build with ASan and UBSan
@@ -17,18 +18,20 @@ PG_CONFIG ?= pg_config
 
 # What needs no PGXS comes first: these run before the packages are there, and
 # PGXS has a "check" of its own that only says that it does nothing.
-house_goals := demo check check-sanitize check-valgrind bench fuzz fuzz-corpus format-check
+house_goals := demo check check-all check-sanitize check-valgrind bench fuzz fuzz-corpus format-check
 
 ifneq ($(filter $(house_goals),$(MAKECMDGOALS)),)
 
 SECONDS ?= 60
-export PG_CONFIG KEEP TESTS
+export PG_CONFIG KEEP TESTS VERSIONS
 
 .PHONY: $(house_goals)
 demo:
 	@test/demo.sh
 check:
 	@test/check.sh
+check-all:
+	@test/check_all.sh
 bench:
 	@test/bench/run.sh
 check-sanitize:

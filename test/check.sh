@@ -1,5 +1,7 @@
 #!/bin/bash
 # make check: every test, on a throw-away server.  TESTS="name ..." picks some.
+# OLD_SERVERS="/usr/lib/postgresql/15 ..." names installed older servers, with
+# pg_eventlog installed for them, to begin pg_upgrade with.
 set -eu
 cd "$(dirname "$0")/.."
 . test/server.sh

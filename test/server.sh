@@ -82,7 +82,7 @@ stage_run() {
 		PATH="$STAGE/pg$("$PG_CONFIG" --bindir):/usr/local/bin:/usr/bin:/bin" \
 		PGXS="$("$PG_CONFIG" --pgxs)" PGCLIENTENCODING=UTF8 \
 		LANG=C.UTF-8 TERM="${TERM:-dumb}" \
-		KEEP="${KEEP:-}" TESTS="${TESTS:-}" \
+		KEEP="${KEEP:-}" TESTS="${TESTS:-}" OLD_SERVERS="${OLD_SERVERS:-}" \
 		FUZZ_SECONDS="${FUZZ_SECONDS:-60}" CALLER="$(id -un)" \
 		bash "$STAGE/src/test/$script" </dev/null &
 	child=$!

@@ -276,14 +276,17 @@ sub stop_walwriter
 $node->safe_psql('postgres', q{SELECT eventlog.create_topic('async', 1, 'text', 'text');
 	SELECT eventlog.create_topic('control', 1, 'text', 'text'); CREATE INDEX ON topics."async:0" (key)});
 
+# Its name since 16, or the one before.
+my $always_parallel = $node->safe_psql('postgres',
+	q{SELECT name FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query')});
 my @reads = (
 	[ 'sequential scan', q{SELECT count(*) FROM topics.async} ],
 	[ 'backward scan', q{SELECT count(*) FROM (SELECT record_offset FROM topics.async WHERE partition = 0
 		ORDER BY record_offset DESC LIMIT 100) t} ],
 	[ 'scan from an offset', q{SELECT count(*) FROM topics.async WHERE partition = 0 AND record_offset >= 0} ],
 	[ 'index scan', q{SET enable_seqscan = off; SELECT count(*) FROM topics.async WHERE partition = 0 AND key = 'k'} ],
-	[ 'parallel scan', q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
-		SET force_parallel_mode = on; SELECT count(*) FROM topics.async} ],
+	[ 'parallel scan', qq{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+		SET $always_parallel = on; SELECT count(*) FROM topics.async} ],
 	[ 'scan after VACUUM', q{VACUUM topics."async:0"; SELECT count(*) FROM topics.async} ]);
 my $nasync = 0;
 
