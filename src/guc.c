@@ -21,6 +21,7 @@ bool		eventlog_auto_create_groups = true; /* boot value */
 bool		eventlog_maintenance = true;	/* boot value */
 int			eventlog_maintenance_interval = 10 * 1000;	/* boot value: 10 s */
 int			eventlog_max_maintenance_workers = 2;	/* boot value */
+bool		eventlog_skip_damaged_records = false;	/* boot value */
 char	   *eventlog_pause_at = NULL;	/* boot value: "" */
 char	   *eventlog_fail_at = NULL;	/* boot value: "" */
 
@@ -66,6 +67,14 @@ eventlog_guc_init(void)
 							2, 1, 32,
 							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("eventlog.skip_damaged_records",
+							 "Reads on behind damaged parts of a log.",
+							 "If off, damage is an error. If on, what cannot be read is passed over, with a warning that names the place and the offsets.",
+							 &eventlog_skip_damaged_records,
+							 false,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
 
 	DefineCustomStringVariable("eventlog.pause_at",
 							   "Point in the code at which this session stops (for tests).",

@@ -29,6 +29,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "guc.h"
 #include "log_page.h"
 #include "log_scan.h"
 #include "log_storage.h"
@@ -44,10 +45,11 @@ eventlog_cursor_damaged(const EventlogCursor *cur, const char *problem)
 			 errmsg("log of partition \"%s\" is damaged: %s",
 					RelationGetRelationName(cur->rel), problem),
 			 errdetail("Block %u, byte %u, offset %lld.",
+					   cur->bad_block != InvalidBlockNumber ? cur->bad_block :
 					   cur->on_batch ? cur->batch_pos.block : cur->pos.block,
 					   cur->on_batch ? cur->batch_pos.byte : cur->pos.byte,
 					   (long long) (cur->on_batch ? cur->batch_pos.offset : cur->pos.offset)),
-			 errhint("Restore the relation from a backup, or read on behind the damage by offset.")));
+			 errhint("Restore the relation from a backup, or set eventlog.skip_damaged_records to read on behind the damage. eventlog.verify() tells all of it.")));
 }
 
 /* ---- pages ---- */
@@ -66,6 +68,35 @@ same_segment(EventlogCursor *cur, const EventlogPageSpecial *special)
 	return false;
 }
 
+/* The server itself complains of a page: say what was read there. */
+static void
+tell_place(void *arg)
+{
+	EventlogCursor *cur = arg;
+
+	errcontext("reading partition \"%s\" at offset %lld",
+			   RelationGetRelationName(cur->rel), (long long) cur->pos.offset);
+}
+
+/* Copy the payload of a block to dst. */
+static void
+read_block(EventlogCursor *cur, BlockNumber block, char *dst, EventlogPageSpecial *special,
+		   uint16 *end)
+{
+	ErrorContextCallback context = {error_context_stack, tell_place, cur};
+	const char *problem;
+
+	error_context_stack = &context;
+	problem = eventlog_storage_read_page(cur->rel, block, cur->strategy,
+										 EVENTLOG_PAYLOAD_START, dst, special, end);
+	error_context_stack = context.previous;
+	if (problem)
+	{
+		cur->bad_block = block;
+		eventlog_cursor_damaged(cur, problem);
+	}
+}
+
 /*
  * Have a copy of this block at hand, with all that the cursor can see of it.
  * False if the cursor is lost.
@@ -76,10 +107,7 @@ load_page(EventlogCursor *cur, BlockNumber block)
 	if (cur->page_block == block)
 		return true;
 	cur->page_block = InvalidBlockNumber;
-	cur->page_end = eventlog_storage_read_page(cur->rel, block, cur->strategy,
-											   EVENTLOG_PAYLOAD_START,
-											   cur->page + EVENTLOG_PAYLOAD_START,
-											   &cur->page_special);
+	read_block(cur, block, cur->page + EVENTLOG_PAYLOAD_START, &cur->page_special, &cur->page_end);
 	if (!same_segment(cur, &cur->page_special))
 		return false;
 	cur->page_block = block;
@@ -181,6 +209,40 @@ find_again(EventlogCursor *cur, int64 offset)
 		cur->pos.offset = offset;
 		eventlog_cursor_damaged(cur, "page belongs to another segment");
 	}
+}
+
+/* ---- reading on behind damage ---- */
+
+/*
+ * Run a step of reading.  Returns NULL, or, if it met damage, what the error
+ * says.  Damage is reported without any lock or pin held, so there is nothing
+ * to clean up.
+ */
+static char *
+try_reading(EventlogCursor *cur, void (*step) (EventlogCursor *cur))
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *volatile message = NULL;
+
+	cur->bad_block = InvalidBlockNumber;
+	PG_TRY();
+	{
+		step(cur);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		if (geterrcode() != ERRCODE_DATA_CORRUPTED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		message = psprintf("%s", error->message);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	return message;
 }
 
 /* ---- entries ---- */
@@ -298,10 +360,9 @@ load_batch(EventlogCursor *cur)
 		{
 			/* a page of this batch only goes where it is needed */
 			EventlogPageSpecial special;
-			uint16		end = eventlog_storage_read_page(cur->rel, block, cur->strategy,
-														 EVENTLOG_PAYLOAD_START,
-														 cur->body.data + have, &special);
+			uint16		end;
 
+			read_block(cur, block, cur->body.data + have, &special, &end);
 			if (!same_segment(cur, &special))
 				return false;
 			if (end != EVENTLOG_PAYLOAD_END)
@@ -326,8 +387,8 @@ load_batch(EventlogCursor *cur)
  * rewritten meanwhile, the cursor moves to where it is now, or, if nothing is
  * left of it, to the next one; at the end of the log to one without records.
  */
-void
-eventlog_cursor_read(EventlogCursor *cur)
+static void
+read_batch(EventlogCursor *cur)
 {
 	const char *problem;
 
@@ -348,6 +409,28 @@ eventlog_cursor_read(EventlogCursor *cur)
 		eventlog_cursor_damaged(cur, problem);
 }
 
+void
+eventlog_cursor_read(EventlogCursor *cur)
+{
+	char	   *message;
+
+	if (likely(!eventlog_skip_damaged_records))
+	{
+		read_batch(cur);
+		return;
+	}
+	message = try_reading(cur, read_batch);
+	if (message != NULL)
+	{
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("%s", message),
+				 errdetail("Skipped offsets %lld to %lld.", (long long) cur->header.base_offset,
+						   (long long) (cur->header.base_offset + cur->header.last_offset_delta))));
+		memset(&cur->reader, 0, sizeof(cur->reader));
+	}
+}
+
 /* ---- moves ---- */
 
 EventlogCursor *
@@ -359,6 +442,7 @@ eventlog_cursor_open(Relation rel, Snapshot snapshot, bool stop_at_lso)
 	cur->snapshot = snapshot;
 	cur->stop_at_lso = stop_at_lso;
 	cur->limit_block = InvalidBlockNumber;
+	cur->bad_block = InvalidBlockNumber;
 	cur->min_time = PG_INT64_MIN;
 	cur->max_time = PG_INT64_MAX;
 	cur->page = palloc(BLCKSZ);
@@ -395,8 +479,9 @@ eventlog_cursor_refresh(EventlogCursor *cur, Snapshot snapshot)
 		eventlog_cursor_seek(cur, pos.offset);
 }
 
-bool
-eventlog_cursor_next_head(EventlogCursor *cur)
+/* Step onto the next entry; on_batch says whether there is one. */
+static void
+next_head(EventlogCursor *cur)
 {
 	EventlogPos next;
 
@@ -410,7 +495,7 @@ eventlog_cursor_next_head(EventlogCursor *cur)
 				cur->limit_block != InvalidBlockNumber)
 			{
 				cur->on_batch = false;
-				return false;
+				return;
 			}
 			(void) enter_segment(cur, cur->pos.segment + 1);
 		}
@@ -423,10 +508,73 @@ eventlog_cursor_next_head(EventlogCursor *cur)
 	if (cur->limit_block != InvalidBlockNumber && cur->pos.block > cur->limit_block)
 	{
 		cur->on_batch = false;
-		return false;
+		return;
 	}
 	step_onto(cur, &next);
-	return true;
+}
+
+/*
+ * Stand on the next page of the segment, behind the damage, that is sound and
+ * on which an entry starts; else at the segment's end.
+ */
+static void
+skip_damage(EventlogCursor *cur, const char *message)
+{
+	int64		from = cur->pos.offset;
+	BlockNumber block = cur->bad_block != InvalidBlockNumber ? cur->bad_block : cur->pos.block;
+
+	/* not in this segment: there is no way around it */
+	if (cur->pos.block == cur->segment.end_block && cur->pos.byte == cur->segment.end_byte)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("%s", message),
+				 errhint("Restore the relation from a backup.")));
+
+	cur->bad_block = InvalidBlockNumber;
+	cur->page_block = InvalidBlockNumber;
+	cur->on_batch = false;
+	for (block++; last_page(cur) != InvalidBlockNumber && block <= last_page(cur); block++)
+	{
+		EventlogPageSpecial special;
+		uint16		end;
+
+		CHECK_FOR_INTERRUPTS();
+		if (eventlog_storage_read_page(cur->rel, block, cur->strategy, EVENTLOG_PAYLOAD_END,
+									   NULL, &special, &end) == NULL &&
+			same_segment(cur, &special) && special.first_start >= EVENTLOG_PAYLOAD_START &&
+			special.first_start < end && special.first_offset >= from &&
+			(block != cur->segment.end_block || special.first_start < cur->segment.end_byte))
+		{
+			cur->pos.block = block;
+			cur->pos.byte = special.first_start;
+			cur->pos.offset = special.first_offset;
+			break;
+		}
+		cur->lost = false;
+	}
+	if (cur->pos.offset == from)
+		leave_segment(cur);
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("%s", message),
+			 cur->pos.offset > from ?
+			 errdetail("Skipped offsets %lld to %lld.", (long long) from, (long long) (cur->pos.offset - 1)) :
+			 errdetail("Skipped the rest of the segment, from offset %lld on.", (long long) from)));
+}
+
+bool
+eventlog_cursor_next_head(EventlogCursor *cur)
+{
+	char	   *message;
+
+	if (likely(!eventlog_skip_damaged_records))
+		next_head(cur);
+	else
+	{
+		while ((message = try_reading(cur, next_head)) != NULL)
+			skip_damage(cur, message);
+	}
+	return cur->on_batch;
 }
 
 bool
@@ -599,6 +747,9 @@ search_pages(EventlogCursor *cur, bool by_time, int64 target)
 	{
 		BlockNumber mid = lo + (hi - lo + 1) / 2;
 		EventlogPageSpecial special;
+		BlockNumber probe;
+		const char *problem;
+		uint16		end;
 		bool		before;
 
 		if (!by_time && round < 6 && hi_offset > lo_offset && target > lo_offset)
@@ -611,8 +762,18 @@ search_pages(EventlogCursor *cur, bool by_time, int64 target)
 			mid = Max(lo + 1, Min(guess, hi));
 		}
 
-		(void) eventlog_storage_read_page(cur->rel, mid, cur->strategy, EVENTLOG_PAYLOAD_END,
-										  NULL, &special);
+		/* a page that cannot be read does not say: the next one may */
+		probe = mid;
+		while ((problem = eventlog_storage_read_page(cur->rel, probe, cur->strategy,
+													 EVENTLOG_PAYLOAD_END, NULL,
+													 &special, &end)) != NULL && probe < hi)
+			probe++;
+		if (problem)
+		{
+			hi = mid - 1;
+			continue;
+		}
+		mid = probe;
 		if (!same_segment(cur, &special))
 			return false;
 		before = by_time ? special.max_timestamp < target : special.first_offset <= target;

@@ -58,6 +58,7 @@ typedef struct EventlogCursor
 	uint64		pages_read;		/* for EXPLAIN ANALYZE */
 
 	/* private */
+	BlockNumber bad_block;		/* that could not be read, or Invalid */
 	bool		lost;			/* blocks hold something else by now: look up anew */
 	int64		prefix_max;		/* greatest timestamp before pos, in segment */
 	int64		prefix_before;	/* the same before batch_pos */

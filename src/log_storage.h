@@ -130,12 +130,21 @@ extern void eventlog_storage_blank(Relation rel, EventlogRun run, uint32 incarna
 extern void eventlog_storage_extend_ahead(Relation rel, BlockNumber nblocks);
 
 /*
- * Copy a data page's bytes from "from" up to its end into dst, and its special
- * area into *special.  Returns the byte behind the last one.  *generation is
- * checked by the caller, which knows which one it wants.
+ * Copy a data page's bytes from "from" up to its end into dst (unless NULL),
+ * and its special area into *special; *end is the byte behind the last one.
+ * Returns NULL, or what is wrong with the page; then nothing was copied.  The
+ * generation is checked by the caller, which knows which one it wants.
  */
-extern uint16 eventlog_storage_read_page(Relation rel, BlockNumber block,
-										 BufferAccessStrategy strategy, uint16 from,
-										 char *dst, EventlogPageSpecial *special);
+extern const char *eventlog_storage_read_page(Relation rel, BlockNumber block,
+											  BufferAccessStrategy strategy, uint16 from,
+											  char *dst, EventlogPageSpecial *special,
+											  uint16 *end);
+
+/*
+ * Copy a whole page, good or bad; NULL if the file has no such block.  Of a
+ * page whose checksum is wrong the server gives zeroes, and a warning.
+ */
+extern const char *eventlog_storage_read_image(Relation rel, BlockNumber block,
+											   BufferAccessStrategy strategy, char *image);
 
 #endif							/* EVENTLOG_LOG_STORAGE_H */

@@ -14,7 +14,9 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "storage/procarray.h"
+#include "storage/smgr.h"
 
+#include "guc.h"
 #include "log_meta.h"
 #include "log_page.h"
 #include "log_storage.h"
@@ -26,7 +28,7 @@ eventlog_storage_damaged(Relation rel, BlockNumber block, const char *problem)
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("block %u of relation \"%s\" is damaged: %s",
 					block, RelationGetRelationName(rel), problem),
-			 errhint("Restore the relation from a backup, or read on behind the damage by offset.")));
+			 errhint("Restore the relation from a backup. eventlog.verify() tells what is damaged.")));
 }
 
 Page
@@ -128,35 +130,56 @@ eventlog_storage_read_segment(Relation rel, const EventlogMetaHead *meta, uint32
 	buf = ReadBuffer(rel, block);
 	LockBuffer(buf, BUFFER_LOCK_SHARE);
 	problem = eventlog_page_check(BufferGetPage(buf), EVENTLOG_PAGE_MAP);
-	if (problem)
-		eventlog_storage_damaged(rel, block, problem);
-	*segment = EventlogPageGetSegments(BufferGetPage(buf))[number % EVENTLOG_SEGMENTS_PER_MAP];
+	if (problem == NULL)
+		*segment = EventlogPageGetSegments(BufferGetPage(buf))[number % EVENTLOG_SEGMENTS_PER_MAP];
 	UnlockReleaseBuffer(buf);
 	UnlockReleaseBuffer(metabuf);
+	if (problem)
+		eventlog_storage_damaged(rel, block, problem);
 	return true;
 }
 
-uint16
+const char *
 eventlog_storage_read_page(Relation rel, BlockNumber block,
 						   BufferAccessStrategy strategy, uint16 from,
-						   char *dst, EventlogPageSpecial *special)
+						   char *dst, EventlogPageSpecial *special, uint16 *end)
 {
-	Buffer		buf = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+	Buffer		buf = ReadBufferExtended(rel, MAIN_FORKNUM, block,
+										 eventlog_skip_damaged_records ? RBM_ZERO_ON_ERROR : RBM_NORMAL,
+										 strategy);
 	Page		page;
 	const char *problem;
-	uint16		end;
 
 	LockBuffer(buf, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(buf);
 	problem = eventlog_page_check(page, EVENTLOG_PAGE_DATA);
-	if (problem)
-		eventlog_storage_damaged(rel, block, problem);
-	end = ((PageHeader) page)->pd_lower;
-	if (end > EVENTLOG_PAYLOAD_END)
-		eventlog_storage_damaged(rel, block, "payload runs into the special area");
-	*special = *EventlogPageGetSpecial(page);
-	if (end > from && dst != NULL)
-		memcpy(dst, (char *) page + from, end - from);
+	if (problem == NULL)
+	{
+		*end = ((PageHeader) page)->pd_lower;
+		if (*end > EVENTLOG_PAYLOAD_END || *end < EVENTLOG_PAYLOAD_START)
+			problem = "payload runs into the special area";
+		else
+		{
+			*special = *EventlogPageGetSpecial(page);
+			if (*end > from && dst != NULL)
+				memcpy(dst, (char *) page + from, *end - from);
+		}
+	}
 	UnlockReleaseBuffer(buf);
-	return end;
+	return problem;
+}
+
+const char *
+eventlog_storage_read_image(Relation rel, BlockNumber block, BufferAccessStrategy strategy,
+							char *image)
+{
+	Buffer		buf;
+
+	if (block >= smgrnblocks(RelationGetSmgr(rel), MAIN_FORKNUM))
+		return NULL;
+	buf = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_ZERO_ON_ERROR, strategy);
+	LockBuffer(buf, BUFFER_LOCK_SHARE);
+	memcpy(image, BufferGetPage(buf), BLCKSZ);
+	UnlockReleaseBuffer(buf);
+	return image;
 }

@@ -9,7 +9,8 @@
 #	  allow;
 #	- a compacted topic holds the newest record of each key;
 #	- what was erased does not come back, and no byte of it is in the file;
-#	- the next record gets the next offset.
+#	- the next record gets the next offset;
+#	- every page and batch is sound, and each block of the file has one use.
 
 use strict;
 use warnings FATAL => 'all';
@@ -88,6 +89,7 @@ SELECT 'erased and there: ' || t.topic || ' ' || t.record_offset FROM there t
 SELECT 'next offset: ' || s.topic || ' ' || s.high_watermark FROM eventlog.partitions s
 	JOIN (SELECT topic, max(record_offset) AS last FROM produced GROUP BY topic) p USING (topic)
 	WHERE s.high_watermark <= p.last;
+SELECT 'damaged: ' || t.name || ' ' || v.problem || ' at block ' || v.block FROM eventlog.topic t, eventlog.verify(t.name) v;
 SQL
 	is($wrong, '', "$name: the topics hold what they must");
 }

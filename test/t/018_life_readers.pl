@@ -215,6 +215,8 @@ foreach my $topic (qw(ring keys))
 foreach my $topic (qw(ring keys))
 {
 	ok(topic_lines($standby, $topic) eq topic_lines($primary, $topic), "$topic: the standby has the same records");
+	is($_->safe_psql('postgres', "SELECT * FROM eventlog.verify('$topic')"), '', "$topic: and its pages are sound on " . $_->name)
+	  foreach ($primary, $standby);
 }
 my $next = $primary->safe_psql('postgres', "SELECT high_watermark FROM eventlog.partitions WHERE topic = 'ring'");
 $primary->stop;
