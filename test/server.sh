@@ -55,13 +55,18 @@ stage_make() {
 }
 
 # Have every server of the stage started by this command, for example "valgrind"
-# or "env LD_PRELOAD=...".  What it reports belongs into $STAGE/reports.
+# or "env LD_PRELOAD=...".  What it reports belongs into $STAGE/reports.  Only
+# servers are: what initdb starts does not load our library.
 stage_wrap_server() {
 	local postgres
 
 	postgres=$STAGE/pg$("$PG_CONFIG" --bindir)/postgres
 	mv "$postgres" "$postgres.real"
-	printf '#!/bin/sh\nexec %s "%s" "$@"\n' "$1" "$postgres.real" >"$postgres"
+	cat >"$postgres" <<-WRAPPER
+		#!/bin/sh
+		[ "\$1" = -D ] || exec "$postgres.real" "\$@"
+		exec $1 "$postgres.real" "\$@"
+	WRAPPER
 	chmod +x "$postgres"
 	mkdir "$STAGE/reports"
 	[ "$(id -u)" != 0 ] || chown postgres: "$STAGE/reports"
