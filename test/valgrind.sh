@@ -8,8 +8,7 @@ cd "$(dirname "$0")/.."
 test/prepare.sh valgrind
 say "Building ..."
 stage_make
-stage_wrap_server "valgrind --quiet --trace-children=yes --leak-check=no \
+stage_wrap_server "exec valgrind --quiet --trace-children=yes --leak-check=no \
 --track-origins=yes --num-callers=40 --error-limit=no \
---suppressions=$STAGE/src/test/valgrind/server.supp \
 --xml=yes --xml-file=$STAGE/reports/%p.xml"
 stage_run valgrind/run.sh

@@ -1,13 +1,13 @@
 -- Each part of the log once: produce, insert, COPY, batches that run across
 -- pages, segments, savepoints, triggers and indexes, consumers, DDL.
 CREATE EXTENSION pg_eventlog;
-SELECT eventlog.create_topic('plain', 2, 'text', 'jsonb', config => '{"segment.bytes": 65536}');
+SELECT eventlog.create_topic('plain', 2, 'text', 'jsonb', config => '{"segment.bytes": 1048576}');
 SELECT eventlog.create_topic('lz4', 1, 'text', 'text', config => '{"compression.type": "lz4"}');
 SELECT eventlog.create_topic('zstd', 1, 'text', 'text', config => '{"compression.type": "zstd"}');
 
 SELECT eventlog.produce('plain', 'k' || i, jsonb_build_object('n', i), headers => eventlog.headers('h', 'v'))
 	FROM generate_series(1, 20) i;
-INSERT INTO topics.plain (key, value) SELECT 'k' || i, jsonb_build_object('n', i, 'text', repeat('x', 2000))
+INSERT INTO topics.plain (key, value) SELECT 'k' || i, jsonb_build_object('n', i, 'text', repeat('x', 20000))
 	FROM generate_series(1, 100) i;
 INSERT INTO topics.lz4 (key, value) SELECT 'k' || i, repeat('y', i) FROM generate_series(1, 300) i;
 INSERT INTO topics.zstd (key, value) VALUES (NULL, repeat('z', 300000)), ('k', NULL) RETURNING record_offset;
@@ -41,14 +41,14 @@ SELECT count(*) FROM topics.plain;
 SELECT record_offset FROM topics.plain WHERE partition = 0 AND record_offset BETWEEN 5 AND 9 ORDER BY record_offset DESC;
 SELECT sum(length(value)) FROM topics.lz4 WHERE "timestamp" > now() - interval '1 hour';
 SELECT count(*) FROM eventlog.read('zstd', 0, 0);
-SELECT count(*) FROM eventlog.consume('plain', 'g', 50);
+SELECT count(*) FROM eventlog.consume('g', 'plain', 50);
 BEGIN;
-SELECT count(*) FROM eventlog.consume('plain', 'g', 50);
+SELECT count(*) FROM eventlog.consume('g', 'plain', 50);
 SAVEPOINT s;
-SELECT count(*) FROM eventlog.consume('plain', 'g', 5);
+SELECT count(*) FROM eventlog.consume('g', 'plain', 5);
 ROLLBACK TO s;
 COMMIT;
-SELECT count(*) FROM eventlog.partition_status('plain');
+SELECT count(*) FROM eventlog.partition_status('topics.plain');
 
 SELECT eventlog.create_topic('indexed', 1, 'text', 'text');
 CREATE INDEX ON topics.indexed (key);
