@@ -14,7 +14,7 @@
  * Gives the image of a block: BLCKSZ bytes, MAXALIGNed, that stay as they are
  * until the next call; or NULL if there is none.  May raise.
  */
-typedef const char *(*EventlogWalkPage) (void *arg, BlockNumber block);
+typedef const char *(*EventlogWalkPage)(void *arg, BlockNumber block);
 
 /*
  * A walk stands before an entry ("pos"), or behind the segment's last one.

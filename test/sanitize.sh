@@ -13,11 +13,12 @@ test/prepare.sh test
 libasan=$(readlink -f "$("${CC:-gcc}" -print-file-name=libasan.so)")
 [ -f "$libasan" ] || die "${CC:-gcc} has no address sanitizer"
 
-# The tests without a server use the sanitizers anyhow.
+# Left out: the tests without a server use the sanitizers anyhow, and 014_errors
+# takes the address space away, without which the sanitizer cannot live.
 if [ -z "${TESTS:-}" ]; then
 	TESTS=$(for f in test/sql/*.sql test/specs/*.spec test/t/*.pl; do
 		name=$(basename "$f")
-		case $name in 00*) ;; *) echo "${name%.*}" ;; esac
+		case $name in 00* | 014_errors.pl) ;; *) echo "${name%.*}" ;; esac
 	done | paste -s -d ' ')
 fi
 
@@ -41,8 +42,9 @@ C
 "${CC:-gcc}" -shared -fPIC -Wl,-z,initfirst "$STAGE/first.c" -o "$STAGE/first.so"
 
 # The server leaves functions by longjmp and keeps what it has until it ends.
-options=detect_leaks=0:detect_stack_use_after_return=0:quarantine_size_mb=16:abort_on_error=1
-stage_wrap_server "env LD_PRELOAD=$libasan:$STAGE/first.so \
-ASAN_OPTIONS=$options:log_path=$STAGE/reports/asan \
-UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1:log_path=$STAGE/reports/ubsan"
+# Its name stays that of the wrapper, by which "pg_ctl restart" starts it again.
+stage_wrap_server "export LD_PRELOAD=$libasan:$STAGE/first.so
+export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0:quarantine_size_mb=16:abort_on_error=1:log_path=$STAGE/reports/asan
+export UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1:log_path=$STAGE/reports/ubsan
+exec -a \"\$0\""
 stage_run run_tests.sh

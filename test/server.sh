@@ -54,14 +54,20 @@ stage_make() {
 	[ "$(id -u)" != 0 ] || chown -Rh postgres: "$STAGE"
 }
 
-# Have every server of the stage started by this command, for example "valgrind"
-# or "env LD_PRELOAD=...".  What it reports belongs into $STAGE/reports.
+# Have every server of the stage started by this bit of bash, which ends with
+# exec and is given the program and its arguments, for example "exec valgrind".
+# What it reports belongs into $STAGE/reports.  Only servers are: what initdb
+# starts does not load our library.
 stage_wrap_server() {
 	local postgres
 
 	postgres=$STAGE/pg$("$PG_CONFIG" --bindir)/postgres
 	mv "$postgres" "$postgres.real"
-	printf '#!/bin/sh\nexec %s "%s" "$@"\n' "$1" "$postgres.real" >"$postgres"
+	cat >"$postgres" <<-WRAPPER
+		#!/bin/bash
+		[ "\$1" = -D ] || exec "$postgres.real" "\$@"
+		$1 "$postgres.real" "\$@"
+	WRAPPER
 	chmod +x "$postgres"
 	mkdir "$STAGE/reports"
 	[ "$(id -u)" != 0 ] || chown postgres: "$STAGE/reports"
