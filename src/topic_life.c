@@ -82,8 +82,10 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 	Relation	leaf;
 	EventlogMeta meta;
 	uint32		retired;
+	uint32		layout;
 	TransactionId oldest;
 	bool		frozen;
+	bool		noted = false;
 
 	if (wait)
 		LockRelationOid(leafid, ShareUpdateExclusiveLock);
@@ -98,7 +100,8 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 
 	oldest = eventlog_freeze(leaf);
 	eventlog_storage_read_all(leaf, &meta);
-	retired = meta.head.first_segment + meta.life.layout;
+	layout = meta.life.layout;
+	retired = meta.head.first_segment + layout;
 	eventlog_retention_apply(leaf, config, true);
 	eventlog_retention_tidy(leaf);
 	if (config->compacted && eventlog_compaction_run(leaf, config))
@@ -107,9 +110,8 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 	frozen = eventlog_freeze_note(leaf, oldest);
 
 	eventlog_storage_read_all(leaf, &meta);
-	if (meta.head.log_start_offset > 0)
-		eventlog_partition_note(leafid, meta.head.log_start_offset,
-								Max(meta.head.next_offset, meta.life.min_next_offset));
+	if (meta.head.log_start_offset > 0 || meta.life.layout != layout)
+		noted = eventlog_partition_note(leaf, meta.head.log_start_offset, meta.life.layout != layout);
 
 	/*
 	 * What was retired waits for an xid that is not given out yet.  See to it
@@ -118,7 +120,8 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 	if (meta.head.first_segment + meta.life.layout != retired)
 		(void) GetTopTransactionId();
 	relation_close(leaf, NoLock);
-	UnlockRelationOid(leafid, ShareUpdateExclusiveLock);
+	if (!noted)
+		UnlockRelationOid(leafid, ShareUpdateExclusiveLock);
 	return frozen;
 }
 
@@ -228,7 +231,7 @@ eventlog_delete_records(PG_FUNCTION_ARGS)
 	if (before > meta.log_start_offset)
 	{
 		eventlog_retention_ask(leaf, before);
-		eventlog_partition_note(leafid, before, meta.next_offset);
+		(void) eventlog_partition_note(leaf, before, false);
 	}
 	table_close(leaf, NoLock);
 	PG_RETURN_INT64(Max(before, meta.log_start_offset));
@@ -262,14 +265,21 @@ eventlog_erase(PG_FUNCTION_ARGS)
 	for (int p = 0; p < npartitions; p++)
 	{
 		Relation	leaf;
+		EventlogMetaHead meta;
+		int64		erased;
 
 		CHECK_FOR_INTERRUPTS();
 		leaf = try_table_open(leaves[p], ShareUpdateExclusiveLock);
 		if (leaf == NULL)
 			continue;
 		(void) eventlog_freeze(leaf);
-		count += eventlog_erase_key(leaf, key, key_len);
-		table_close(leaf, ShareUpdateExclusiveLock);
+		erased = eventlog_erase_key(leaf, key, key_len);
+		eventlog_storage_read_meta(leaf, &meta, NULL);
+		if (erased > 0 && eventlog_partition_note(leaf, meta.log_start_offset, true))
+			table_close(leaf, NoLock);
+		else
+			table_close(leaf, ShareUpdateExclusiveLock);
+		count += erased;
 	}
 	(void) GetTopTransactionId();	/* as in maintain_leaf() */
 	PG_RETURN_INT64(count);
