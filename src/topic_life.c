@@ -82,9 +82,9 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 	Relation	leaf;
 	EventlogMeta meta;
 	uint32		retired;
+	uint32		layout;
 	TransactionId oldest;
 	bool		frozen;
-	bool		removed = false;
 	bool		noted = false;
 
 	if (wait)
@@ -100,20 +100,18 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 
 	oldest = eventlog_freeze(leaf);
 	eventlog_storage_read_all(leaf, &meta);
-	retired = meta.head.first_segment + meta.life.layout;
+	layout = meta.life.layout;
+	retired = meta.head.first_segment + layout;
 	eventlog_retention_apply(leaf, config, true);
 	eventlog_retention_tidy(leaf);
 	if (config->compacted && eventlog_compaction_run(leaf, config))
-	{
 		eventlog_retention_tidy(leaf);
-		removed = true;
-	}
 	prepare_space(leaf);
 	frozen = eventlog_freeze_note(leaf, oldest);
 
 	eventlog_storage_read_all(leaf, &meta);
-	if (meta.head.log_start_offset > 0 || removed)
-		noted = eventlog_partition_note(leaf, meta.head.log_start_offset, removed);
+	if (meta.head.log_start_offset > 0 || meta.life.layout != layout)
+		noted = eventlog_partition_note(leaf, meta.head.log_start_offset, meta.life.layout != layout);
 
 	/*
 	 * What was retired waits for an xid that is not given out yet.  See to it
