@@ -59,6 +59,9 @@ run_program() {
 	if [ "$status" -ne 0 ]; then
 		cat "$out"
 		tail -n 60 "${TESTDIR:-$STAGE}"/tmp_check/log/regress_log_* 2>/dev/null || true
+		# What the servers had to say; errors are part of the tests, these are not.
+		grep -E 'PANIC|TRAP|could not receive data|was terminated by signal|CONTEXT:  WAL redo' \
+			"${TESTDIR:-$STAGE}"/tmp_check/log/*.log 2>/dev/null | tail -n 20 || true
 	fi
 }
 

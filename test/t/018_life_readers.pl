@@ -14,7 +14,6 @@ use EventlogTest;
 
 my $primary = new_server('primary', streaming => 1, conf => <<'CONF');
 wal_consistency_checking = 'all, eventlog'
-
 shared_buffers = 8MB
 max_connections = 20
 hot_standby_feedback = off

@@ -52,6 +52,8 @@ autovacuum = off
 log_statement = none
 max_prepared_transactions = 5
 CONF
+	# However slow a standby is, a checkpoint takes no WAL from it.
+	$node->append_conf('postgresql.conf', "wal_keep_size = 4GB\n") if $params{streaming};
 	$node->append_conf('postgresql.conf', $params{conf}) if $params{conf};
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION pg_eventlog')
