@@ -5,6 +5,7 @@
 #   make demo [KEEP=1]         watch it work, on a throw-away server
 #   make check                 every test, on a throw-away server
 #   make check-all             the same on each server version (test/check_all.sh)
+#   make bench, bench-soak     measure, for docs/benchmarks*.md (test/bench/)
 #   make fuzz [SECONDS=60]     any bytes for the codec and the page walk
 #   make fuzz-corpus           write the fuzzers' first inputs again
 #   make check-sanitize        the tests on a build with ASan and UBSan
@@ -18,7 +19,7 @@ PG_CONFIG ?= pg_config
 
 # What needs no PGXS comes first: these run before the packages are there, and
 # PGXS has a "check" of its own that only says that it does nothing.
-house_goals := demo check check-all check-sanitize check-valgrind bench fuzz fuzz-corpus format-check
+house_goals := demo check check-all check-sanitize check-valgrind bench bench-soak fuzz fuzz-corpus format-check
 
 ifneq ($(filter $(house_goals),$(MAKECMDGOALS)),)
 
@@ -34,6 +35,8 @@ check-all:
 	@test/check_all.sh
 bench:
 	@test/bench/run.sh
+bench-soak:
+	@test/bench/soak.sh
 check-sanitize:
 	@test/sanitize.sh
 check-valgrind:

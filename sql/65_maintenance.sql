@@ -6,7 +6,7 @@ CREATE TABLE eventlog.partition_start (
 	next_offset bigint NOT NULL
 );
 COMMENT ON TABLE eventlog.partition_start IS
-'for dumps: log start and next offset of leaves whose log start has moved, as of the last time that was noticed; read eventlog.partitions';
+'for dumps: log start and next offset of leaves whose log start has moved, or from which compaction or erasure has removed records, as of the last time that was noticed; read eventlog.partitions';
 COMMENT ON COLUMN eventlog.partition_start.relation IS 'the leaf table';
 COMMENT ON COLUMN eventlog.partition_start.log_start_offset IS 'offset of the oldest record kept';
 COMMENT ON COLUMN eventlog.partition_start.next_offset IS

@@ -111,6 +111,13 @@ eventlog_resolve_conflict(XLogReaderState *record, TransactionId xid)
 #endif
 }
 
+/* 17: process kinds are asked for by their backend type (3d66dc2bb8a). */
+#if PG_VERSION_NUM >= 170000
+#define EventlogIsAutovacuum()	AmAutoVacuumWorkerProcess()
+#else
+#define EventlogIsAutovacuum()	IsAutoVacuumWorkerProcess()
+#endif
+
 /* 16: VACUUM tells indexes which table is theirs (61b313e47eb). */
 #if PG_VERSION_NUM >= 160000
 #define EVENTLOG_SET_HEAPREL(info, rel)		((info).heaprel = (rel))

@@ -239,18 +239,28 @@ eventlog_consume_moved(const char *group, Oid leaf, int64 next_offset)
 	claim->position = claim->committed = next_offset;
 }
 
+static void
+commit_claim(Claim *claim, int64 next_offset)
+{
+	eventlog_group_set_offset(claim->group, claim->topic, claim->partition, next_offset);
+	save_claim(claim);
+	claim->committed = next_offset;
+}
+
 /* ---- consume ---- */
 
 /*
  * Where to go on if the log does not hold the position.  "first" says that the
- * group has never had one.
+ * group has never had one.  *skipped is set if the group goes on at the end of
+ * the log: that has to be written down, or it would skip what comes meanwhile.
  */
 static int64
 position_in_log(const char *group, EventlogTopic *topic, int32 partition, EventlogCursor *cur,
-				int64 position, bool first)
+				int64 position, bool first, bool *skipped)
 {
 	int64		start = cur->meta.log_start_offset;
 
+	*skipped = false;
 	if (position < start && !first)
 	{
 		switch (eventlog_group_reset_policy(group, topic->relid))
@@ -258,6 +268,7 @@ position_in_log(const char *group, EventlogTopic *topic, int32 partition, Eventl
 			case EVENTLOG_RESET_EARLIEST:
 				break;
 			case EVENTLOG_RESET_LATEST:
+				*skipped = true;
 				return eventlog_scan_lso(cur->rel, cur->snapshot, NULL);
 			case EVENTLOG_RESET_ERROR:
 				ereport(ERROR,
@@ -305,6 +316,7 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 	EventlogRecord rec;
 	int64		position,
 				committed;
+	bool		skipped;
 
 	if (claim == NULL)
 	{
@@ -351,7 +363,8 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 
 	PredicateLockRelation(leaf, snapshot);
 	cur = eventlog_cursor_open(leaf, snapshot, true);
-	position = position_in_log(group, topic, partition, cur, position, committed < 0 && claim == NULL);
+	position = position_in_log(group, topic, partition, cur, position, committed < 0 && claim == NULL,
+							   &skipped);
 	eventlog_cursor_seek(cur, position);
 	while (emitter->count < max_records && eventlog_cursor_next(cur))
 	{
@@ -373,15 +386,17 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 	UnregisterSnapshot(snapshot);
 	table_close(leaf, NoLock);
 
-	if (emitter->count > before)
+	if (emitter->count > before || skipped)
 	{
 		if (claim == NULL)
-			(void) add_claim(group, topic, partition, position, committed);
+			claim = add_claim(group, topic, partition, position, committed);
 		else
 		{
 			save_claim(claim);
 			claim->position = position;
 		}
+		if (skipped && !XactReadOnly)
+			commit_claim(claim, position);
 	}
 	else if (claim == NULL)
 	{
@@ -389,14 +404,6 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 		LockRelease(&tag, ExclusiveLock, false);
 		UnlockRelationOid(leafid, AccessShareLock);
 	}
-}
-
-static void
-commit_claim(Claim *claim, int64 next_offset)
-{
-	eventlog_group_set_offset(claim->group, claim->topic, claim->partition, next_offset);
-	save_claim(claim);
-	claim->committed = next_offset;
 }
 
 /* Write all positions, of one group or of all. */

@@ -297,7 +297,8 @@ verify_partition(Inspection *in)
 	eventlog_meta_copy(in->image, &in->meta);
 	if (head->log_start_offset > head->next_offset || head->first_segment > head->active_segment ||
 		in->meta.life.recycle_segment > head->first_segment ||
-		head->frozen.offset > head->next_offset || head->tail_block >= in->nblocks + 1 ||
+		head->frozen.offset > head->next_offset ||
+		(head->tail_byte > EVENTLOG_PAYLOAD_START && head->tail_block >= in->nblocks) ||
 		head->alloc_block < head->active.first_block ||
 		head->nfree > EVENTLOG_MAX_FREE_SEGMENTS ||
 		in->meta.life.nretired_runs > EVENTLOG_MAX_RETIRED_RUNS ||

@@ -27,6 +27,7 @@
 #include "common/hashfn.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -144,6 +145,7 @@ note_keys(Relation rel, KeyTable *table, int64 from, int64 to)
 typedef struct Compaction
 {
 	KeyTable   *table;
+	int64		log_start;
 	int64		noted;			/* the table knows the keys below this offset */
 	int64		now;
 } Compaction;
@@ -156,7 +158,7 @@ keep_newest(void *arg, const EventlogBatchHeader *header, const EventlogRecord *
 
 	if (record->offset >= compaction->noted)
 		return true;
-	if (record->key_len < 0)
+	if (record->key_len < 0 || record->offset < compaction->log_start)
 		return false;
 	slot = find_slot(compaction->table, record->key, record->key_len);
 	if (slot->offset > record->offset)
@@ -321,6 +323,9 @@ rewrite_groups(Relation rel, const Plan *plan, const EventlogTopicConfig *config
 		int64		bytes = 0;
 		uint32		n;
 
+		/* whoever wants the relation for himself need not wait for all of it */
+		if (first > plan->first && LockHasWaitersRelation(rel, ShareUpdateExclusiveLock))
+			return false;
 		eventlog_storage_read_all(rel, &meta);
 		for (n = first; n <= plan->last && n - first < GROUP_SEGMENTS; n++)
 		{
@@ -382,6 +387,7 @@ eventlog_compaction_run(Relation rel, const EventlogTopicConfig *config)
 	memset(&compaction, 0, sizeof(compaction));
 	memset(&rewrite, 0, sizeof(rewrite));
 	compaction.now = now;
+	compaction.log_start = meta.head.log_start_offset;
 	compaction.noted = Max(plan.end, meta.life.cleaned_offset);
 	compaction.table = make_table(Max(plan.end - meta.life.cleaned_offset, 0));
 	if (plan.end > meta.life.cleaned_offset)

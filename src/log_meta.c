@@ -148,6 +148,18 @@ eventlog_meta_copy(Page page, EventlogMeta *meta)
 	}
 }
 
+double
+eventlog_meta_records(const EventlogMeta *meta)
+{
+	const EventlogLife *life = &meta->life;
+	int64		cleaned = Max(life->cleaned_offset, meta->head.log_start_offset);
+
+	if (life->cleaned_at == 0)
+		return (double) (meta->head.next_offset - meta->head.log_start_offset);
+	return (double) Min(life->cleaned_kept, cleaned - meta->head.log_start_offset) +
+		(double) (meta->head.next_offset - cleaned);
+}
+
 Size
 eventlog_life_size(const EventlogLife *life)
 {

@@ -21,6 +21,9 @@ extern void eventlog_meta_switched(Page page, const xl_eventlog_segment *xlrec,
 /* The page's EventlogLife, or NULL if it is of version 1 and has none. */
 extern const EventlogLife *eventlog_meta_life(Page page);
 
+/* About how many records the log holds. */
+extern double eventlog_meta_records(const EventlogMeta *meta);
+
 /* Copy all of a metapage, of whatever version. */
 extern void eventlog_meta_copy(Page page, EventlogMeta *meta);
 

@@ -255,6 +255,9 @@ eventlog_retention_apply(Relation rel, const EventlogTopicConfig *config, bool r
 	eventlog_storage_read_all(rel, &meta);
 	if (meta.head.next_offset == meta.head.log_start_offset)
 		return;
+	if (roll && eventlog_now_ms() - meta.head.active.begun_at >= config->segment_ms &&
+		eventlog_storage_roll(rel, false))
+		eventlog_storage_read_all(rel, &meta);
 	start = limited_start(rel, &meta, config, &roll_active);
 	if (start <= meta.head.log_start_offset)
 		return;
@@ -585,7 +588,7 @@ edit_truncate(EventlogMeta *meta, void *arg)
 }
 
 void
-eventlog_retention_truncate(Relation rel)
+eventlog_retention_truncate(Relation rel, bool eager)
 {
 	EventlogMeta meta;
 	BlockNumber have = smgrnblocks(RelationGetSmgr(rel), MAIN_FORKNUM);
@@ -593,8 +596,10 @@ eventlog_retention_truncate(Relation rel)
 
 	eventlog_storage_read_all(rel, &meta);
 	(void) edit_truncate(&meta, &length);
-	if (have <= length ||
-		(have - length < TRUNCATE_MINIMUM && have - length < have / TRUNCATE_FRACTION))
+	if (have <= length)
+		return;
+	if (eager ? (have - length < TRUNCATE_MINIMUM && have - length < have / TRUNCATE_FRACTION) :
+		have - length < have / 2)
 		return;
 	if (!ConditionalLockRelation(rel, AccessExclusiveLock))
 		return;

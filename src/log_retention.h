@@ -31,8 +31,12 @@ extern void eventlog_retention_ask(Relation rel, int64 offset);
  */
 extern void eventlog_retention_tidy(Relation rel);
 
-/* Give free blocks at the end of the file back, if nobody uses the relation. */
-extern void eventlog_retention_truncate(Relation rel);
+/*
+ * Give free blocks at the end of the file back, if nobody uses the relation.
+ * Not "eager": only if that is half of the file, since a log under retention
+ * is going to use them again.
+ */
+extern void eventlog_retention_truncate(Relation rel, bool eager);
 
 /* For a dump that is being restored: offsets of an empty or shorter log. */
 extern void eventlog_retention_restore(Relation rel, int64 log_start, int64 next_offset);

@@ -31,6 +31,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "log_meta.h"
 #include "log_page.h"
 #include "log_storage.h"
 #include "log_tableam.h"
@@ -601,11 +602,11 @@ static void
 am_relation_estimate_size(Relation rel, int32 *attr_widths, BlockNumber *pages,
 						  double *tuples, double *allvisfrac)
 {
-	EventlogMetaHead meta;
+	EventlogMeta meta;
 
-	eventlog_storage_read_meta(rel, &meta, NULL);
-	*pages = Max(meta.alloc_block, 1);
-	*tuples = (double) (meta.next_offset - meta.log_start_offset);
+	eventlog_storage_read_all(rel, &meta);
+	*pages = Max(meta.head.alloc_block, 1);
+	*tuples = eventlog_meta_records(&meta);
 	*allvisfrac = 0;
 }
 

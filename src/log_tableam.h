@@ -86,8 +86,12 @@ extern bool eventlog_sample_next_tuple(TableScanDesc scan, struct SampleScanStat
  */
 extern TransactionId eventlog_freeze(Relation rel);
 
-/* The same, and move relfrozenxid if it is getting old.  Was it moved? */
-extern bool eventlog_freeze_in_time(Relation rel);
+/*
+ * Move relfrozenxid to what eventlog_freeze() has returned, if it is getting
+ * old.  Log starts that were asked for must have been dealt with
+ * (eventlog_retention_tidy), since their xids are looked up.  Was it moved?
+ */
+extern bool eventlog_freeze_note(Relation rel, TransactionId oldest);
 
 extern void eventlog_relation_vacuum(Relation rel, struct VacuumParams *params,
 									 BufferAccessStrategy strategy);

@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "log_meta.h"
 #include "log_retention.h"
 #include "log_slot.h"
 #include "log_storage.h"
@@ -127,39 +128,95 @@ eventlog_freeze(Relation rel)
 static double
 update_statistics(Relation rel, TransactionId oldest)
 {
-	EventlogMetaHead meta;
+	EventlogMeta meta;
 	double		tuples;
 	bool		frozenxid_updated,
 				minmulti_updated;
 
-	eventlog_storage_read_meta(rel, &meta, NULL);
-	tuples = (double) (meta.next_offset - meta.log_start_offset);
+	eventlog_storage_read_all(rel, &meta);
+	tuples = eventlog_meta_records(&meta);
 	vac_update_relstats(rel, RelationGetNumberOfBlocks(rel), tuples, 0 EVENTLOG_ALL_FROZEN(0),
 						rel->rd_rel->relhasindex, oldest, ReadNextMultiXactId(),
 						&frozenxid_updated, &minmulti_updated, false);
 	return tuples;
 }
 
-/* Is a record's offset below the log start? */
+/* Which offsets have a record. */
+typedef struct Present
+{
+	EventlogMetaHead meta;
+	int64		end;			/* known from the log start up to here */
+	uint8	   *bits;
+} Present;
+
+/* Has this TID no record any more? */
 static bool
 is_removed(ItemPointer tid, void *arg)
 {
-	const EventlogMetaHead *meta = arg;
+	const Present *present = arg;
+	int64		offset = eventlog_tid_to_offset(tid, present->meta.tid_base);
+	int64		bit = offset - present->meta.log_start_offset;
 
-	return eventlog_tid_to_offset(tid, meta->tid_base) < meta->log_start_offset;
+	if (bit < 0)
+		return true;
+	return offset < present->end && (present->bits[bit / 8] & (1 << (bit % 8))) == 0;
 }
 
-/* Remove index entries of records below the log start. */
+/*
+ * Find out what compaction and erasure have left, as far as memory allows.
+ * Records without a key have index entries, too, so headers do not suffice.
+ */
+static void
+find_present(Relation rel, Present *present)
+{
+	static SnapshotData any = {.snapshot_type = SNAPSHOT_ANY};
+	EventlogMeta meta;
+	EventlogCursor *cur;
+	int64		start = present->meta.log_start_offset;
+
+	eventlog_storage_read_all(rel, &meta);
+	present->end = start;
+	if (meta.life.layout == 0)
+		return;					/* nothing was ever rewritten */
+	present->end = Min(present->meta.frozen.offset, start + (int64) maintenance_work_mem * 1024 * 8);
+	if (present->end <= start)
+		return;
+	present->bits = MemoryContextAllocExtended(CurrentMemoryContext, (present->end - start) / 8 + 1,
+											   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	cur = eventlog_cursor_open(rel, &any, false);
+	cur->strategy = GetAccessStrategy(BAS_VACUUM);
+	while (eventlog_cursor_next_head(cur) && cur->header.base_offset < present->end)
+	{
+		EventlogRecord record;
+
+		eventlog_vacuum_delay_point();
+		eventlog_cursor_read(cur);
+		while (eventlog_batch_step(&cur->reader, &record))
+		{
+			int64		bit = record.offset - start;
+
+			if (bit >= 0 && record.offset < present->end)
+				present->bits[bit / 8] |= 1 << (bit % 8);
+		}
+		if (cur->reader.error)
+			eventlog_cursor_damaged(cur, cur->reader.error);
+	}
+	FreeAccessStrategy(cur->strategy);
+	eventlog_cursor_close(cur);
+}
+
+/* Remove index entries of records that are gone. */
 static void
 clean_indexes(Relation rel, BufferAccessStrategy strategy)
 {
 	Relation   *indexes;
 	int			nindexes;
-	EventlogMetaHead meta;
+	Present		present = {0};
 
 	if (!rel->rd_rel->relhasindex)
 		return;
-	eventlog_storage_read_meta(rel, &meta, NULL);
+	eventlog_storage_read_meta(rel, &present.meta, NULL);
+	find_present(rel, &present);
 	vac_open_indexes(rel, RowExclusiveLock, &nindexes, &indexes);
 	for (int i = 0; i < nindexes; i++)
 	{
@@ -168,14 +225,16 @@ clean_indexes(Relation rel, BufferAccessStrategy strategy)
 
 		info.index = indexes[i];
 		info.message_level = DEBUG2;
-		info.num_heap_tuples = (double) (meta.next_offset - meta.log_start_offset);
+		info.num_heap_tuples = (double) (present.meta.next_offset - present.meta.log_start_offset);
 		info.estimated_count = true;
 		info.strategy = strategy;
 		EVENTLOG_SET_HEAPREL(info, rel);
-		result = index_bulk_delete(&info, NULL, is_removed, &meta);
+		result = index_bulk_delete(&info, NULL, is_removed, &present);
 		(void) index_vacuum_cleanup(&info, result);
 	}
 	vac_close_indexes(nindexes, indexes, NoLock);
+	if (present.bits)
+		pfree(present.bits);
 }
 
 void
@@ -190,15 +249,14 @@ eventlog_relation_vacuum(Relation rel, struct VacuumParams *params,
 	eventlog_retention_tidy(rel);
 	clean_indexes(rel, strategy);
 	if (params->truncate != VACOPTVALUE_DISABLED)
-		eventlog_retention_truncate(rel);
+		eventlog_retention_truncate(rel, !EventlogIsAutovacuum());
 	tuples = update_statistics(rel, oldest);
 	eventlog_report_vacuum(rel, tuples, start);
 }
 
 bool
-eventlog_freeze_in_time(Relation rel)
+eventlog_freeze_note(Relation rel, TransactionId oldest)
 {
-	TransactionId oldest = eventlog_freeze(rel);
 	TransactionId next = ReadNextTransactionId();
 	int32		age = (int32) (next - rel->rd_rel->relfrozenxid);
 

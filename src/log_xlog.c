@@ -31,7 +31,7 @@ static void
 check_version(uint8 version, uint8 expected)
 {
 	if (version != expected)
-		ereport(PANIC,
+		ereport(FATAL,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("WAL record of pg_eventlog has format version %u, which this library does not know",
 						version),

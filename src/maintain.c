@@ -3,7 +3,7 @@
  * maintain.c
  *	  What a maintenance worker does in a database: topic after topic.
  *
- * Each topic has a transaction of its own, so that locks and snapshots are
+ * Each partition has a transaction of its own, so that locks and xids are
  * held no longer than they have to be, and an error costs one topic's turn.
  * There is no active snapshot: maintenance of a large log must not keep VACUUM
  * from removing rows elsewhere.
@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "commands/vacuum.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -23,13 +24,15 @@
 #include "worker.h"
 
 /*
- * One topic in one transaction.  Points for tests are named after the topic,
- * so that they can hit one of several.
+ * One partition in one transaction.  Points for tests are named after the
+ * topic, so that they can hit one of several.  Returns how many partitions the
+ * topic has.
  */
-static void
-maintain_in_transaction(Oid relid, const char **name)
+static int32
+maintain_in_transaction(Oid relid, int32 partition, const char **name, bool *frozen)
 {
 	EventlogTopic *topic;
+	int32		npartitions = 0;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -39,12 +42,17 @@ maintain_in_transaction(Oid relid, const char **name)
 	if (topic != NULL)
 	{
 		*name = topic->name;
-		eventlog_worker_progress("maintaining topic \"%s\"", topic->name);
-		EVENTLOG_PAUSE_INTERRUPTIBLE("maintain", topic->name);
-		EVENTLOG_FAIL("maintain", topic->name);
-		eventlog_topic_maintain(relid, false);
+		npartitions = topic->npartitions;
+		if (partition == 0)
+		{
+			eventlog_worker_progress("maintaining topic \"%s\"", topic->name);
+			EVENTLOG_PAUSE_INTERRUPTIBLE("maintain", topic->name);
+			EVENTLOG_FAIL("maintain", topic->name);
+		}
+		*frozen |= eventlog_topic_maintain(relid, partition, false);
 	}
 	CommitTransactionCommand();
+	return npartitions;
 }
 
 void
@@ -53,6 +61,7 @@ eventlog_maintain_database(void)
 	MemoryContext context;
 	List	   *topics;
 	ListCell   *lc;
+	volatile bool frozen = false;
 
 	context = AllocSetContextCreate(TopMemoryContext, "eventlog maintenance",
 									ALLOCSET_DEFAULT_SIZES);
@@ -69,7 +78,11 @@ eventlog_maintain_database(void)
 		MemoryContextSwitchTo(context);
 		PG_TRY();
 		{
-			maintain_in_transaction(lfirst_oid(lc), (const char **) &name);
+			int32		npartitions = 1;
+
+			for (int32 p = 0; p < npartitions; p++)
+				npartitions = maintain_in_transaction(lfirst_oid(lc), p, (const char **) &name,
+													  (bool *) &frozen);
 		}
 		PG_CATCH();
 		{
@@ -94,4 +107,12 @@ eventlog_maintain_database(void)
 	}
 	MemoryContextSwitchTo(TopMemoryContext);
 	MemoryContextDelete(context);
+
+	/* so that wraparound does not depend on autovacuum's getting here */
+	if (frozen)
+	{
+		StartTransactionCommand();
+		vac_update_datfrozenxid();
+		CommitTransactionCommand();
+	}
 }

@@ -7,10 +7,14 @@
  * start has moved, or its last offsets belong to nobody (aborted, or removed),
  * that is not enough to go on: offsets would be given out anew that consumers
  * have passed.  So eventlog.partition_start has a row for each leaf whose log
- * start has moved, as of the last time that was noticed; and rows of it, and
- * of eventlog.committed_offset, that are inserted by SQL, as a restored dump
- * does, raise the offsets of the log, whether its records are there already
- * or come later.
+ * start has moved, or from which compaction or erasure has removed records, as
+ * of the last time that was noticed; and rows of it, and of
+ * eventlog.committed_offset, that are inserted by SQL, as a restored dump does,
+ * raise the offsets of the log, whether its records are there already or come
+ * later.
+ *
+ * Rows are written under ShareUpdateExclusiveLock on the leaf, which is kept to
+ * the end of the transaction: nobody meets a row that another one is writing.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,10 +29,12 @@
 #include "catalog/namespace.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
 #include "log_retention.h"
+#include "log_storage.h"
 #include "partition_catalog.h"
 #include "topic.h"
 
@@ -78,21 +84,28 @@ get_int64(HeapTuple tuple, Relation catalog, AttrNumber attnum)
 	return isnull ? 0 : DatumGetInt64(value);
 }
 
-void
-eventlog_partition_note(Oid leaf, int64 log_start, int64 next_offset)
+bool
+eventlog_partition_note(Relation leaf, int64 log_start, bool removed)
 {
 	Relation	catalog = open_catalog();
+	EventlogMeta meta;
+	int64		next_offset;
 	HeapTuple	old,
 				new;
 	Datum		values[NATTS];
 	bool		nulls[NATTS] = {false};
+	bool		changed;
 
 	if (catalog == NULL)
-		return;
-	old = find_row(catalog, leaf);
-	if (!HeapTupleIsValid(old) || get_int64(old, catalog, ATTNUM_LOG_START) != log_start)
+		return false;
+	eventlog_storage_read_all(leaf, &meta);
+	next_offset = Max(meta.head.next_offset, meta.life.min_next_offset);
+	old = find_row(catalog, RelationGetRelid(leaf));
+	changed = !HeapTupleIsValid(old) || get_int64(old, catalog, ATTNUM_LOG_START) != log_start ||
+		(removed && get_int64(old, catalog, ATTNUM_NEXT_OFFSET) != next_offset);
+	if (changed)
 	{
-		values[ATTNUM_RELATION - 1] = ObjectIdGetDatum(leaf);
+		values[ATTNUM_RELATION - 1] = ObjectIdGetDatum(RelationGetRelid(leaf));
 		values[ATTNUM_LOG_START - 1] = Int64GetDatum(log_start);
 		values[ATTNUM_NEXT_OFFSET - 1] = Int64GetDatum(next_offset);
 		new = heap_form_tuple(RelationGetDescr(catalog), values, nulls);
@@ -103,6 +116,7 @@ eventlog_partition_note(Oid leaf, int64 log_start, int64 next_offset)
 		CommandCounterIncrement();
 	}
 	table_close(catalog, NoLock);
+	return changed;
 }
 
 void
@@ -133,6 +147,10 @@ trigger_row(FunctionCallInfo fcinfo, const char *table)
 	return trigger->tg_trigtuple;
 }
 
+/*
+ * The lock is not kept: rows of two tables, restored in parallel, name the same
+ * leaves in different orders.
+ */
 static void
 restore_offsets(Oid leafid, int64 log_start, int64 next_offset)
 {
@@ -142,7 +160,7 @@ restore_offsets(Oid leafid, int64 log_start, int64 next_offset)
 		return;
 	if (eventlog_is_leaf(leaf))
 		eventlog_retention_restore(leaf, log_start, next_offset);
-	table_close(leaf, NoLock);
+	table_close(leaf, ShareUpdateExclusiveLock);
 }
 
 Datum
@@ -154,6 +172,7 @@ eventlog_partition_start_restored(PG_FUNCTION_ARGS)
 	Oid			leaf = DatumGetObjectId(heap_getattr(row, ATTNUM_RELATION, RelationGetDescr(catalog), &isnull));
 
 	/* maintenance may have been here before the dump's row */
+	LockRelationOid(leaf, ShareUpdateExclusiveLock);
 	eventlog_partition_forget(leaf);
 	CommandCounterIncrement();
 	restore_offsets(leaf, get_int64(row, catalog, ATTNUM_LOG_START),

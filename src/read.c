@@ -374,6 +374,8 @@ eventlog_partition_status(PG_FUNCTION_ARGS)
 	{
 		Relation	leaf = try_table_open(leaves[p], AccessShareLock);
 		EventlogMetaHead meta;
+		uint32		layout;
+		int32		segments;
 		Snapshot	snapshot;
 		TransactionId holder;
 		int64		lso;
@@ -385,13 +387,23 @@ eventlog_partition_status(PG_FUNCTION_ARGS)
 		snapshot = RegisterSnapshot(GetLatestSnapshot());
 		lso = eventlog_scan_lso(leaf, snapshot, &holder);
 		UnregisterSnapshot(snapshot);
-		eventlog_storage_read_meta(leaf, &meta, NULL);
+		eventlog_storage_read_meta(leaf, &meta, &layout);
+		segments = meta.active_segment - meta.first_segment + 1;
+		for (uint32 n = meta.first_segment; layout != 0 && n < meta.active_segment; n++)
+		{
+			EventlogSegment segment;
+
+			/* numbers without a segment of their own, since compaction */
+			if (eventlog_storage_read_segment(leaf, &meta, layout, n, &segment) &&
+				segment.state == EVENTLOG_SEGMENT_MERGED)
+				segments--;
+		}
 		values[0] = Int32GetDatum(p);
 		values[1] = Int64GetDatum(meta.log_start_offset);
 		values[2] = Int64GetDatum(meta.next_offset);
 		values[3] = Int64GetDatum(lso);
 		values[4] = Int64GetDatum((int64) RelationGetNumberOfBlocks(leaf) * BLCKSZ);
-		values[5] = Int32GetDatum((int32) (meta.active_segment - meta.first_segment + 1));
+		values[5] = Int32GetDatum(segments);
 		values[6] = Int64GetDatum(meta.next_offset - meta.log_start_offset);
 		values[7] = Int64GetDatum(meta.frozen.offset);
 		values[8] = TransactionIdGetDatum(holder);

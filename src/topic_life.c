@@ -75,37 +75,43 @@ prepare_space(Relation rel)
 									  PREPARE_AHEAD);
 }
 
-static void
+/* True if relfrozenxid has been moved. */
+static bool
 maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 {
 	Relation	leaf;
 	EventlogMeta meta;
 	uint32		retired;
+	uint32		layout;
+	TransactionId oldest;
+	bool		frozen;
+	bool		noted = false;
 
 	if (wait)
 		LockRelationOid(leafid, ShareUpdateExclusiveLock);
 	else if (!ConditionalLockRelationOid(leafid, ShareUpdateExclusiveLock))
-		return;
+		return false;
 	leaf = try_relation_open(leafid, NoLock);
 	if (leaf == NULL)
 	{
 		UnlockRelationOid(leafid, ShareUpdateExclusiveLock);
-		return;					/* dropped meanwhile */
+		return false;			/* dropped meanwhile */
 	}
 
-	(void) eventlog_freeze_in_time(leaf);
+	oldest = eventlog_freeze(leaf);
 	eventlog_storage_read_all(leaf, &meta);
-	retired = meta.head.first_segment + meta.life.layout;
+	layout = meta.life.layout;
+	retired = meta.head.first_segment + layout;
 	eventlog_retention_apply(leaf, config, true);
 	eventlog_retention_tidy(leaf);
 	if (config->compacted && eventlog_compaction_run(leaf, config))
 		eventlog_retention_tidy(leaf);
 	prepare_space(leaf);
+	frozen = eventlog_freeze_note(leaf, oldest);
 
 	eventlog_storage_read_all(leaf, &meta);
-	if (meta.head.log_start_offset > 0)
-		eventlog_partition_note(leafid, meta.head.log_start_offset,
-								Max(meta.head.next_offset, meta.life.min_next_offset));
+	if (meta.head.log_start_offset > 0 || meta.life.layout != layout)
+		noted = eventlog_partition_note(leaf, meta.head.log_start_offset, meta.life.layout != layout);
 
 	/*
 	 * What was retired waits for an xid that is not given out yet.  See to it
@@ -114,30 +120,32 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 	if (meta.head.first_segment + meta.life.layout != retired)
 		(void) GetTopTransactionId();
 	relation_close(leaf, NoLock);
-	UnlockRelationOid(leafid, ShareUpdateExclusiveLock);
+	if (!noted)
+		UnlockRelationOid(leafid, ShareUpdateExclusiveLock);
+	return frozen;
 }
 
-void
-eventlog_topic_maintain(Oid relid, bool wait)
+bool
+eventlog_topic_maintain(Oid relid, int32 partition, bool wait)
 {
 	EventlogTopic *topic = eventlog_topic_by_relid(relid);
-	int			npartitions;
-	Oid		   *leaves;
 	EventlogTopicConfig config;
 
-	if (topic == NULL)
-		return;
-	npartitions = topic->npartitions;
+	CHECK_FOR_INTERRUPTS();
+	if (topic == NULL || partition >= topic->npartitions || !OidIsValid(topic->leaves[partition]))
+		return false;
 	config = topic->config;
-	leaves = palloc(sizeof(Oid) * npartitions);
-	memcpy(leaves, topic->leaves, sizeof(Oid) * npartitions);
-	for (int p = 0; p < npartitions; p++)
+	if (partition == 0 && OidIsValid(topic->null_leaf))
 	{
-		CHECK_FOR_INTERRUPTS();
-		if (OidIsValid(leaves[p]))
-			maintain_leaf(leaves[p], &config, wait);
+		/* it is always empty, and yet its relfrozenxid grows old */
+		EventlogTopicConfig none = {.retention_bytes = -1, .retention_ms = -1};
+
+		(void) maintain_leaf(topic->null_leaf, &none, wait);
+		topic = eventlog_topic_by_relid(relid);
+		if (topic == NULL || topic->npartitions == 0)
+			return false;
 	}
-	pfree(leaves);
+	return maintain_leaf(topic->leaves[partition], &config, wait);
 }
 
 static EventlogTopic *
@@ -166,9 +174,11 @@ eventlog_maintain(PG_FUNCTION_ARGS)
 {
 	EventlogTopic *topic = own_topic(fcinfo, "maintain()");
 	Oid			relid = topic->relid;
+	int32		npartitions = topic->npartitions;
 
 	eventlog_produce_flush_all();
-	eventlog_topic_maintain(relid, true);
+	for (int32 p = 0; p < npartitions; p++)
+		(void) eventlog_topic_maintain(relid, p, true);
 	PG_RETURN_VOID();
 }
 
@@ -221,7 +231,7 @@ eventlog_delete_records(PG_FUNCTION_ARGS)
 	if (before > meta.log_start_offset)
 	{
 		eventlog_retention_ask(leaf, before);
-		eventlog_partition_note(leafid, before, meta.next_offset);
+		(void) eventlog_partition_note(leaf, before, false);
 	}
 	table_close(leaf, NoLock);
 	PG_RETURN_INT64(Max(before, meta.log_start_offset));
@@ -255,14 +265,21 @@ eventlog_erase(PG_FUNCTION_ARGS)
 	for (int p = 0; p < npartitions; p++)
 	{
 		Relation	leaf;
+		EventlogMetaHead meta;
+		int64		erased;
 
 		CHECK_FOR_INTERRUPTS();
 		leaf = try_table_open(leaves[p], ShareUpdateExclusiveLock);
 		if (leaf == NULL)
 			continue;
 		(void) eventlog_freeze(leaf);
-		count += eventlog_erase_key(leaf, key, key_len);
-		table_close(leaf, ShareUpdateExclusiveLock);
+		erased = eventlog_erase_key(leaf, key, key_len);
+		eventlog_storage_read_meta(leaf, &meta, NULL);
+		if (erased > 0 && eventlog_partition_note(leaf, meta.log_start_offset, true))
+			table_close(leaf, NoLock);
+		else
+			table_close(leaf, ShareUpdateExclusiveLock);
+		count += erased;
 	}
 	(void) GetTopTransactionId();	/* as in maintain_leaf() */
 	PG_RETURN_INT64(count);

@@ -12,9 +12,10 @@
 
 /*
  * Freeze, apply the limits of retention, compact, free space and prepare
- * more, for all partitions of a topic.  Partitions that somebody else is
- * maintaining or vacuuming are waited for, or with "wait" false passed over.
+ * more, for one partition of a topic.  If somebody else is maintaining or
+ * vacuuming it, wait for him, or with "wait" false leave it.  True if
+ * relfrozenxid has been moved.
  */
-extern void eventlog_topic_maintain(Oid relid, bool wait);
+extern bool eventlog_topic_maintain(Oid relid, int32 partition, bool wait);
 
 #endif							/* EVENTLOG_TOPIC_LIFE_H */

@@ -28,6 +28,7 @@ longest=0
 passed=0
 failed=0
 missing=()
+child=
 old=()
 
 say() { printf '%s\n' "$*"; }
@@ -62,6 +63,9 @@ is_here() {
 		{ [ "$1" != "$newest" ] || [ "${#versions[@]}" -eq 1 ]; }
 }
 
+# Would another run end in time?  It may take half as long again as the longest.
+time_suffices() { [ "$(time_left)" -gt $((longest * 3 / 2)) ]; }
+
 time_left() {
 	echo $((deadline - SECONDS > 0 ? deadline - SECONDS : 1))
 }
@@ -71,19 +75,34 @@ not_tested() {
 	missing+=("$1")
 }
 
+# Run a command, in a process group of its own, for no longer than is left.
+limited() {
+	set -m
+	timeout -k 60 "$(time_left)" "$@" </dev/null 9>&- &
+	child=$!
+	set +m
+	wait "$child"
+}
+
+interrupted() {
+	trap - INT TERM HUP
+	[ -z "$child" ] || { kill -TERM -- "-$child"; wait "$child"; } 2>/dev/null
+	exit 130
+}
+
 # Run "make check" in some way, and add up what it says.
 count() {
-	local nn=$1 status began=$SECONDS line p f
+	local nn=$1 status=0 began=$SECONDS out filter line p f
 	shift
 
 	# Its closing line appears with its version only.
-	set +e
-	timeout --foreground "$(time_left)" "$@" </dev/null 2>&1 9>&- | tee "$work/log" |
-		grep --line-buffered -vxE '[0-9]+ passed, [0-9]+ failed'
-	status=${PIPESTATUS[0]}
-	set -e
+	exec {out}> >(tee "$work/log" | grep --line-buffered -vxE '[0-9]+ passed, [0-9]+ failed')
+	filter=$!
+	limited "$@" >&"$out" 2>&1 || status=$?
+	exec {out}>&-
+	wait "$filter" || true
 	[ "$status" -ne 124 ] || say "It did not end in time."
-	line=$(grep -xE '[0-9]+ passed, [0-9]+ failed' "$work/log" | tail -n 1)
+	line=$(grep -xE '[0-9]+ passed, [0-9]+ failed' "$work/log" | tail -n 1) || true
 	read -r p _ f _ <<<"${line:-0 passed, 0 failed}"
 	[ "$status" -eq 0 ] || [ "$f" -gt 0 ] || f=1
 	say "PostgreSQL $nn: $p passed, $f failed"
@@ -98,9 +117,9 @@ check_in_root() {
 
 	if [ "$nn" = "$newest" ]; then
 		for v in "${old[@]}"; do
-			if timeout --foreground "$(time_left)" test/root.sh add "$root" \
+			if limited test/root.sh add "$root" \
 				"$(suite_of "$v")" "$v" "$(is_here "$v" && say / || root_of "$v")" \
-				"$(installed "$v")" 9>&-; then
+				"$(installed "$v")"; then
 				servers+=("/usr/lib/postgresql/$v")
 			else
 				not_tested "$v to $nn" "server $v cannot be installed beside $nn"
@@ -125,10 +144,12 @@ installed() {
 mkdir -p "$cache"
 work=$(mktemp -d)
 trap finish EXIT
-trap 'exit 130' INT TERM HUP
+trap interrupted INT TERM HUP
 exec 9>"$cache/lock"
 flock -n 9 || { say "Waiting for another check-all ..."; flock 9; }
 
+# Whoever is not root is asked for a password now, not by each command.
+[ "$(id -u)" = 0 ] || [ ! -t 0 ] || sudo -v || true
 # Elsewhere than on Debian, the root file systems are all there is.
 test/prepare.sh test || true
 
@@ -138,14 +159,18 @@ for nn in "${versions[@]}"; do
 	root=$(root_of "$nn")
 	if [ -z "$suite" ]; then
 		not_tested "$nn" "no Debian release has it"
-	elif [ "$(time_left)" -le "$longest" ]; then
+	elif ! time_suffices; then
 		not_tested "$nn" "the time would not suffice"
 	elif is_here "$nn"; then
 		count "$nn" make -s check
 		make -s install DESTDIR="$work/installed" >/dev/null && old+=("$nn") || true
-	elif timeout --foreground "$(time_left)" test/root.sh make "$root" "$suite" "$nn" 9>&-; then
-		check_in_root "$nn" "$root"
-		[ ! -d "$root/src/installed" ] || old+=("$nn")
+	elif limited test/root.sh make "$root" "$suite" "$nn"; then
+		if time_suffices; then
+			check_in_root "$nn" "$root"
+			[ ! -d "$root/src/installed" ] || old+=("$nn")
+		else
+			not_tested "$nn" "the time would not suffice"
+		fi
 	else
 		not_tested "$nn" "its root file system cannot be made (see above)"
 	fi

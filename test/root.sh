@@ -23,13 +23,20 @@ die() { printf '%s\n' "$*" >&2; exit 1; }
 
 if [ "$(id -u)" != 0 ]; then
 	command -v sudo >/dev/null || die "a root file system takes root, or sudo"
-	[ -t 0 ] && ask='' || ask=-n
-	exec sudo $ask ${http_proxy:+http_proxy="$http_proxy"} \
+	exec sudo -n ${http_proxy:+http_proxy="$http_proxy"} \
 		${https_proxy:+https_proxy="$https_proxy"} "$self" "$@"
 fi
 if [ -z "${ROOT_SH_INSIDE:-}" ]; then
-	ROOT_SH_INSIDE=yes exec unshare --mount --propagation private \
-		--pid --fork --mount-proc --kill-child -- "$self" "$@"
+	# In a process group of its own; unshare is deaf to other signals.
+	set -m
+	ROOT_SH_INSIDE=yes unshare --mount --propagation private \
+		--pid --fork --mount-proc --kill-child -- "$self" "$@" &
+	child=$!
+	set +m
+	trap 'kill -KILL "$child"; exit 130' INT TERM HUP
+	status=0
+	wait "$child" || status=$?
+	exit "$status"
 fi
 
 action=$1

@@ -73,8 +73,25 @@ stage_wrap_server() {
 	[ "$(id -u)" != 0 ] || chown postgres: "$STAGE/reports"
 }
 
+# Processes whose program lies in the stage.
+stage_pids() {
+	find /proc -maxdepth 2 -name exe -lname "$STAGE/*" 2>/dev/null | cut -d/ -f3
+}
+
+# With what an interrupted test may have left running.
 stage_remove() {
-	[ -e "$STAGE/keep" ] || rm -rf "$STAGE"
+	local pids tries
+
+	[ ! -e "$STAGE/keep" ] || return 0
+	for ((tries = 0; tries < 50; tries++)); do
+		pids=$(stage_pids)
+		[ -n "$pids" ] || break
+		# First an immediate shutdown, which frees shared memory.
+		# shellcheck disable=SC2086
+		kill -"$([ "$tries" -lt 40 ] && echo QUIT || echo KILL)" $pids 2>/dev/null || true
+		sleep 0.1
+	done
+	rm -rf "$STAGE"
 }
 
 # Run a script of the stage as the server's user, in a process group of its

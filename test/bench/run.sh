@@ -16,11 +16,20 @@
 #	outbox		a row and its event in one commit
 #	memory		memory of a session that produces a lot
 #	topics		one topic or a thousand
+#	retention	a topic that stays at its size, and its consumer
+#	compaction	records a second, memory, and producers meanwhile
+#	inspect		verify()
+#	dump		pg_dump and pg_restore
+#	lookup		a record by offset and by time, in a long log and a short one
+#	recovery	redo after kill -9
 #
 # Settings, from the environment:
 #	COUNT		records of a bulk measurement: 1000000
 #	ROUNDS		how often each is measured: 5, of which the median counts
 #	SECONDS_EACH	how long pgbench runs: 5
+#	KEYS		keys of compaction, which takes ten times COUNT records: COUNT
+#	RETENTION_MB	what retention keeps: 256
+#	WAL_MB		WAL of recovery: 1024
 #	OUT			file for the report: docs/benchmarks.md if all parts are run,
 #				else none
 #	PGMQ_SQL	pgmq's install script, if pgmq is to be measured
@@ -30,7 +39,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 . test/server.sh
 
-all="insert commit concurrent scan random size kafka queue outbox memory topics"
+all="insert commit concurrent scan random size kafka queue outbox memory topics retention compaction inspect dump lookup recovery"
 parts=${*:-$all}
 for part in $parts; do
 	case " $all " in
@@ -91,7 +100,7 @@ if commit=$(git rev-parse --short HEAD 2>/dev/null); then
 fi
 command="make bench"
 [ $# -eq 0 ] || command="test/bench/run.sh $*"
-for setting in COUNT ROUNDS SECONDS_EACH; do
+for setting in COUNT ROUNDS SECONDS_EACH KEYS RETENTION_MB WAL_MB; do
 	[ -z "${!setting:-}" ] || command="$setting=${!setting} $command"
 done
 [ -z "${PGMQ_SQL:-}" ] || command="PGMQ_SQL=pgmq.sql $command"
@@ -101,6 +110,8 @@ done
 	printf 'parts=%q\n' "$parts"
 	printf 'COUNT=%q\nROUNDS=%q\nSECONDS_EACH=%q\nKAFKA_VERSION=%q\n' \
 		"${COUNT:-1000000}" "${ROUNDS:-5}" "${SECONDS_EACH:-5}" "$KAFKA_VERSION"
+	printf 'KEYS=%q\nRETENTION_MB=%q\nWAL_MB=%q\n' \
+		"${KEYS:-${COUNT:-1000000}}" "${RETENTION_MB:-256}" "${WAL_MB:-1024}"
 	printf 'REVISION=%q\nCOMMAND=%q\n' "$revision" "$command"
 } >"$STAGE/bench/settings"
 [ "$(id -u)" != 0 ] || chown -R postgres: "$STAGE/bench"

@@ -6,6 +6,7 @@ cd "$STAGE/src"
 . "$STAGE/bench/settings"
 . test/bench/lib.sh
 . test/bench/paths.sh
+. test/bench/life.sh
 
 server_init <<CONF
 shared_buffers = 1GB
@@ -36,13 +37,18 @@ INSERT INTO warm SELECT repeat('x', 1000) FROM generate_series(1, 1050000);
 DROP TABLE warm;
 SQL
 
-# The source of all bulk paths: distinct values of 100 bytes.
-quiet <<SQL
-CREATE UNLOGGED TABLE src (value text);
-INSERT INTO src SELECT lpad(i::text, 20, '0') || repeat('x', 80) FROM generate_series(1, $COUNT) i;
-VACUUM ANALYZE src;
-COPY src TO '$STAGE/bench/values.txt';
-SQL
+# The source of all bulk paths: distinct values of 100 bytes.  A crash empties it.
+create_source() {
+	quiet <<-SQL
+		SET client_min_messages = warning;
+		DROP TABLE IF EXISTS src;
+		CREATE UNLOGGED TABLE src (value text);
+		INSERT INTO src SELECT lpad(i::text, 20, '0') || repeat('x', 80) FROM generate_series(1, $COUNT) i;
+		VACUUM ANALYZE src;
+	SQL
+}
+create_source
+quiet -c "COPY src TO '$STAGE/bench/values.txt'"
 
 # Each part by itself: one that fails does not take the others' figures along.
 failed=

@@ -50,34 +50,6 @@ sub same
 	}
 }
 
-# Base offset => partitionLeaderEpoch of the batches that start on each page,
-# from the file's bytes.
-sub epochs
-{
-	my ($node, $topic, $partition) = @_;
-	my %epochs;
-
-	$node->safe_psql('postgres', 'CHECKPOINT');
-	my $bytes = slurp_file(leaf_file($node, $topic, $partition));
-	for (my $at = 0; $at < length($bytes); $at += 8192)
-	{
-		my $page = substr($bytes, $at, 8192);
-		my ($lower) = unpack('x12 S', $page);
-		my $special = substr($page, -32);
-		my ($start, $id) = unpack('x24 S x4 S', $special);
-
-		next if $id != 0xEE03 || $start == 0;
-		while ($start + 40 <= $lower)
-		{
-			my ($base, $length, $epoch) = unpack('Q> N N', substr($page, $start + 16, 16));
-
-			$epochs{$base} = $epoch;
-			$start += 16 + 12 + $length;
-		}
-	}
-	return %epochs;
-}
-
 # ---- a mixed workload ----
 
 $primary->safe_psql('postgres', <<'SQL');
@@ -204,7 +176,7 @@ same('after conflicts');
 
 # ---- promotion ----
 
-my %before = epochs($primary, 'mixed', 0);
+my %before = batch_epochs($primary, 'mixed', 0);
 is(join(' ', sort { $a <=> $b } keys %{ { map { $_ => 1 } values %before } }), '1', 'all batches were written under timeline 1');
 $primary->safe_psql('postgres', <<'SQL');
 BEGIN;
@@ -229,7 +201,7 @@ is($first, $high + 2, 'the next offset comes behind the prepared one');
 $standby->safe_psql('postgres', q{COMMIT PREPARED 'before_promotion'});
 is($standby->safe_psql('postgres', q{SELECT value FROM topics.mixed WHERE partition = 0 AND record_offset > } . $high . ' ORDER BY record_offset'),
 	"prepared before, committed after\nafter promotion", 'both are read');
-my %after = epochs($standby, 'mixed', 0);
+my %after = batch_epochs($standby, 'mixed', 0);
 is($after{$first}, 2, 'the new batch carries timeline 2');
 is((grep { !defined $after{$_} || $after{$_} != 1 } keys %before), 0, 'the old ones still carry timeline 1');
 $standby->safe_psql('postgres', 'VACUUM FREEZE topics.mixed');

@@ -59,6 +59,7 @@ sub read_all
 my @cases = (
 	[ 'content', 4000, 'garbage', qr/checksum/ ],
 	[ 'empty', 0, "\0" x 8192, qr/page is empty/ ],
+	[ 'version', 8188, pack('S', 9), qr/format version is unknown/ ],
 	[ 'kind', 8190, pack('S', 0x1234), qr/another kind/ ],
 	[ 'generation', 8160 + 16, pack('L', 77), qr/another segment|generation/ ],
 	[ 'random', 24, join('', map { chr(int(rand(256))) } 1 .. 8100), qr/damaged/ ]);

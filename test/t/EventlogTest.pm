@@ -24,7 +24,7 @@ use Time::HiRes qw(usleep);
 our @EXPORT = qw(
   new_server kill_server kill_backend children wait_gone restart_server
   pause_on pause_off start_paused finish_client start_client wait_for_backend
-  ledger_new ledger_add ledger_check ledger_rows record_digest leaf_file topic_lines
+  ledger_new ledger_add ledger_check ledger_rows record_digest leaf_file topic_lines batch_epochs
 );
 
 # One line for each record: where it is and a digest of everything in it.
@@ -33,7 +33,7 @@ our $digest = q{md5(concat_ws('|', extract(epoch from "timestamp")::text,
 	coalesce(encode(convert_to(value::text, 'UTF8'), 'hex'), 'null'), coalesce(headers::text, 'null')))};
 
 # A server that preloads us, with the extension in its database postgres.
-# conf: more settings; streaming: see init() of PostgreSQL::Test::Cluster.
+# conf: more settings; streaming, archiving: see init() of PostgreSQL::Test::Cluster.
 sub new_server
 {
 	my ($name, %params) = @_;
@@ -41,6 +41,7 @@ sub new_server
 
 	$node->init(
 		allows_streaming => $params{streaming} // 0,
+		has_archiving    => $params{archiving} // 0,
 		extra            => [
 			'--encoding=UTF8', '--no-locale', '--data-checksums', '--no-sync',
 			@{ $params{initdb} // [] }
@@ -288,6 +289,34 @@ sub leaf_file
 
 	return $node->data_dir . '/' . $node->safe_psql($params{db} // 'postgres',
 		qq{SELECT pg_relation_filepath('topics."$topic:$partition"')});
+}
+
+# Base offset => partitionLeaderEpoch of the batches that start on each page,
+# from the file's bytes.
+sub batch_epochs
+{
+	my ($node, $topic, $partition) = @_;
+	my %epochs;
+
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	my $bytes = slurp_file(leaf_file($node, $topic, $partition));
+	for (my $at = 0; $at < length($bytes); $at += 8192)
+	{
+		my $page = substr($bytes, $at, 8192);
+		my ($lower) = unpack('x12 S', $page);
+		my $special = substr($page, -32);
+		my ($start, $id) = unpack('x24 S x4 S', $special);
+
+		next if $id != 0xEE03 || $start == 0;
+		while ($start + 40 <= $lower)
+		{
+			my ($base, $length, $epoch) = unpack('Q> N N', substr($page, $start + 16, 16));
+
+			$epochs{$base} = $epoch;
+			$start += 16 + 12 + $length;
+		}
+	}
+	return %epochs;
 }
 
 1;
