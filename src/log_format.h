@@ -109,7 +109,7 @@ typedef struct EventlogPos
 	uint32		segment;		/* segment number, from 0, never reused */
 	BlockNumber block;
 	uint16		byte;
-	uint16		pad;
+	uint16		pad[3];			/* 0; explicit, as it goes to pages and WAL */
 } EventlogPos;
 
 /* One segment, in the metapage (the active one) or on a map page. */

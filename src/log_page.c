@@ -23,6 +23,7 @@
 
 StaticAssertDecl(sizeof(EventlogPageSpecial) == 32, "page special area has changed its size");
 StaticAssertDecl(sizeof(EventlogEntry) == 16, "entry header has changed its size");
+StaticAssertDecl(sizeof(EventlogPos) == 24, "a position has changed its size");
 
 /*
  * Make an empty page.  Also resets a page that was something else before.

@@ -286,7 +286,7 @@ read_head(EventlogCursor *cur, EventlogPos *next)
 
 	next->segment = cur->pos.segment;
 	next->offset = cur->header.base_offset + cur->header.last_offset_delta + 1;
-	next->pad = 0;
+	memset(next->pad, 0, sizeof(next->pad));
 	rest = sizeof(EventlogEntry) + (uint64) cur->entry.length;
 	if (cur->pos.byte + rest <= EVENTLOG_PAYLOAD_END)
 	{

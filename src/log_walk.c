@@ -229,7 +229,7 @@ read_head(EventlogWalk *w, const EventlogPos *at, EventlogPos *next)
 	next->segment = at->segment;
 	next->block = (BlockNumber) block;
 	next->byte = (uint16) byte;
-	next->pad = 0;
+	memset(next->pad, 0, sizeof(next->pad));
 	return true;
 }
 
@@ -248,7 +248,7 @@ eventlog_walk_begin(EventlogWalk *w, const EventlogSegment *segment,
 	w->pos.segment = number;
 	w->pos.block = segment->first_block;
 	w->pos.byte = EVENTLOG_PAYLOAD_START;
-	w->pos.pad = 0;
+	memset(w->pos.pad, 0, sizeof(w->pos.pad));
 
 	w->batch = NULL;
 	w->problem = NULL;
