@@ -337,6 +337,8 @@ rewrite_groups(Relation rel, const Plan *plan, const EventlogTopicConfig *config
 			if (n > first && bytes > config->segment_bytes)
 				break;
 		}
+		/* it can take long: hold back nobody's VACUUM, nor our own recycling */
+		InvalidateCatalogSnapshot();
 		EVENTLOG_PAUSE("compaction-group");
 		if (!eventlog_rewrite_segments(rewrite, first, n - 1))
 			return false;
@@ -389,6 +391,7 @@ eventlog_compaction_run(Relation rel, const EventlogTopicConfig *config)
 	compaction.now = now;
 	compaction.log_start = meta.head.log_start_offset;
 	compaction.noted = Max(plan.end, meta.life.cleaned_offset);
+	InvalidateCatalogSnapshot();
 	compaction.table = make_table(Max(plan.end - meta.life.cleaned_offset, 0));
 	if (plan.end > meta.life.cleaned_offset)
 		compaction.noted = note_keys(rel, compaction.table, meta.life.cleaned_offset, plan.end);

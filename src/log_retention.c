@@ -4,13 +4,17 @@
  *	  Moving a log's start, and using again the space of what lies below.
  *
  * In two steps.  First the log start moves: new readers do not see what lies
- * below it, and segments that lie there whole are retired under the next xid
- * of that moment, read under the append lock.  Every reader that was there
- * before has a snapshot whose xmin is at most that; so once all snapshots'
- * are greater, their blocks go to the free list, for the next segment.  The
- * WAL record of that carries the xid, so that a standby ends queries whose
- * snapshots are older.  (Our own xid would not do: VACUUM's is in nobody's
- * snapshot.)
+ * below it, and segments that lie there whole are retired under an xid of that
+ * moment, read under the append lock.  Every reader that was there before has
+ * a snapshot whose xmin is at most that; so once all snapshots' are greater,
+ * their blocks go to the free list, for the next segment.  The WAL record of
+ * that carries the xid, so that a standby ends queries whose snapshots are
+ * older.
+ *
+ * That xid is our own, if we have one: all snapshots take it for running, so
+ * the blocks are free as soon as we have ended.  VACUUM's does not count, since
+ * it is in nobody's snapshot.  There, and where we have none, it is the next
+ * one, which costs another transaction.
  *
  * A log start that a user asks for (delete_records) is part of his
  * transaction: it is noted with his xid, readers honour it once he has
@@ -28,6 +32,7 @@
 #include "catalog/storage.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "storage/procarray.h"
 #include "storage/smgr.h"
 #include "utils/snapmgr.h"
@@ -64,6 +69,17 @@ typedef struct StartEdit
 	uint32		segment;		/* in which it lies */
 } StartEdit;
 
+/* The xid under which to retire what nobody is going to see any more. */
+static FullTransactionId
+retirement_xid(void)
+{
+	FullTransactionId own = GetTopFullTransactionIdIfAny();
+
+	if (FullTransactionIdIsValid(own) && !(MyProc->statusFlags & PROC_IN_VACUUM))
+		return own;
+	return ReadNextFullTransactionId();
+}
+
 static bool
 edit_start(EventlogMeta *meta, void *arg)
 {
@@ -83,11 +99,16 @@ edit_start(EventlogMeta *meta, void *arg)
 	life->cleaned_offset = Max(life->cleaned_offset, meta->head.log_start_offset);
 	if (edit->segment > meta->head.first_segment)
 	{
-		FullTransactionId xid = ReadNextFullTransactionId();
-		EventlogRetirement *first = &life->retired[0];
-		EventlogRetirement *retired = first;
+		FullTransactionId xid = retirement_xid();
+		EventlogRetirement *retired = &life->retired[0];
 
-		if (FullTransactionIdIsValid(first->xid) && !FullTransactionIdEquals(first->xid, xid))
+		/* each also stands for those that it takes along: xids do not go back */
+		for (int i = 0; i < lengthof(life->retired); i++)
+		{
+			if (FullTransactionIdPrecedes(xid, life->retired[i].xid))
+				xid = life->retired[i].xid;
+		}
+		if (FullTransactionIdIsValid(retired->xid) && !FullTransactionIdEquals(retired->xid, xid))
 			retired = &life->retired[1];
 		retired->xid = xid;
 		retired->upto = edit->segment;

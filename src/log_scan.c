@@ -721,6 +721,9 @@ eventlog_cursor_prev(EventlogCursor *cur)
 
 /* ---- seeking ---- */
 
+/* Times that search_pages() guesses, before it halves. */
+#define GUESSES		6
+
 /*
  * Stand on the right page of the current segment: the last one for which
  * "before" holds of its special area, else the first page.  False if the
@@ -731,18 +734,41 @@ search_pages(EventlogCursor *cur, bool by_time, int64 target)
 {
 	BlockNumber lo = cur->segment.first_block;
 	BlockNumber hi = last_page(cur);
-	int64		lo_offset,
-				hi_offset;
+	double		lo_key = 0,
+				hi_key = 0;
+	bool		has_lo,
+				has_hi;
 
 	if (hi == InvalidBlockNumber)
 		return true;
 
 	/*
-	 * Offsets spread evenly over most logs, so guess where the target lies
-	 * between the known ends; when guesses have not settled it, halve.
+	 * Offsets spread evenly over most logs, and times over many, so guess
+	 * where the target lies between the known ends; when guesses have not
+	 * settled it, halve.
 	 */
-	lo_offset = cur->segment.base_offset;
-	hi_offset = cur->pos.segment == cur->meta.active_segment ? cur->meta.next_offset : -1;
+	has_lo = !by_time;
+	if (has_lo)
+		lo_key = (double) cur->segment.base_offset;
+	if (by_time)
+	{
+		has_hi = true;
+		hi_key = (double) Max(cur->segment.max_timestamp, target);
+	}
+	else if (cur->pos.segment == cur->meta.active_segment)
+	{
+		has_hi = true;
+		hi_key = (double) cur->meta.next_offset;
+	}
+	else
+	{
+		EventlogSegment next;
+
+		has_hi = eventlog_storage_read_segment(cur->rel, &cur->meta, cur->layout,
+											   cur->pos.segment + 1, &next);
+		if (has_hi)
+			hi_key = (double) next.base_offset;
+	}
 	for (int round = 0; lo < hi; round++)
 	{
 		BlockNumber mid = lo + (hi - lo + 1) / 2;
@@ -750,11 +776,12 @@ search_pages(EventlogCursor *cur, bool by_time, int64 target)
 		BlockNumber probe;
 		const char *problem;
 		uint16		end;
+		int64		key;
 		bool		before;
 
-		if (!by_time && round < 6 && hi_offset > lo_offset && target > lo_offset)
+		if (has_lo && has_hi && round < GUESSES && hi_key > lo_key && (double) target > lo_key)
 		{
-			double		part = (double) (target - lo_offset) / (double) (hi_offset - lo_offset);
+			double		part = Min(((double) target - lo_key) / (hi_key - lo_key), 1);
 			BlockNumber guess = lo + (BlockNumber) (part * (hi - lo));
 
 			/* lean over the target's sides by turns, to close in from both */
@@ -776,19 +803,22 @@ search_pages(EventlogCursor *cur, bool by_time, int64 target)
 		mid = probe;
 		if (!same_segment(cur, &special))
 			return false;
-		before = by_time ? special.max_timestamp < target : special.first_offset <= target;
+		key = by_time ? special.max_timestamp : special.first_offset;
+		before = by_time ? key < target : key <= target;
 		if (mid == cur->segment.end_block &&
 			(special.first_start == 0 || special.first_start >= cur->segment.end_byte))
 			before = false;		/* nothing starts there yet */
 		if (before)
 		{
 			lo = mid;
-			lo_offset = special.first_offset;
+			lo_key = (double) key;
+			has_lo = (!by_time || key != EVENTLOG_NO_TIMESTAMP);
 		}
 		else
 		{
 			hi = mid - 1;
-			hi_offset = Max(special.first_offset, target);
+			hi_key = (double) Max(key, target);
+			has_hi = true;
 		}
 	}
 	if (!load_page(cur, lo))

@@ -69,7 +69,7 @@ typedef struct ConfigDef
 #define DAY_MS		INT64CONST(86400000)
 
 /* What retention.bytes keeps is divided into so many segments at least. */
-#define RETENTION_SEGMENTS	16
+#define RETENTION_SEGMENTS	32
 
 static const ConfigDef supported[NUM_SUPPORTED] = {
 	[CLEANUP_POLICY] =

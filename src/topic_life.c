@@ -98,6 +98,8 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 		return false;			/* dropped meanwhile */
 	}
 
+	/* what opening has left behind would hold the horizon back for all of this */
+	InvalidateCatalogSnapshot();
 	oldest = eventlog_freeze(leaf);
 	eventlog_storage_read_all(leaf, &meta);
 	layout = meta.life.layout;

@@ -391,7 +391,7 @@ lookup_script() {
 	echo "\\set r random(0, $3 - 1)"
 	case $1 in
 		read) echo "SELECT value FROM eventlog.read('$2', 0, :r, 1);"; return ;;
-		time) where="partition = 0 AND \"timestamp\" >= to_timestamp(1577836800 + :r / 1000.0)" ;;
+		time) where="partition = 0 AND \"timestamp\" >= to_timestamp(1577836800 + :r::float8 / 1000)" ;;
 	esac
 	echo "SELECT record_offset, \"timestamp\", value FROM topics.$2 WHERE $where ORDER BY record_offset LIMIT 1;"
 }
