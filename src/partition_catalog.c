@@ -78,17 +78,18 @@ get_int64(HeapTuple tuple, Relation catalog, AttrNumber attnum)
 	return isnull ? 0 : DatumGetInt64(value);
 }
 
-void
+bool
 eventlog_partition_note(Oid leaf, int64 log_start, int64 next_offset)
 {
 	Relation	catalog = open_catalog();
+	bool		changed = false;
 	HeapTuple	old,
 				new;
 	Datum		values[NATTS];
 	bool		nulls[NATTS] = {false};
 
 	if (catalog == NULL)
-		return;
+		return false;
 	old = find_row(catalog, leaf);
 	if (!HeapTupleIsValid(old) || get_int64(old, catalog, ATTNUM_LOG_START) != log_start)
 	{
@@ -101,8 +102,10 @@ eventlog_partition_note(Oid leaf, int64 log_start, int64 next_offset)
 		else
 			CatalogTupleInsert(catalog, new);
 		CommandCounterIncrement();
+		changed = true;
 	}
 	table_close(catalog, NoLock);
+	return changed;
 }
 
 void
@@ -153,11 +156,12 @@ eventlog_partition_start_restored(PG_FUNCTION_ARGS)
 	bool		isnull;
 	Oid			leaf = DatumGetObjectId(heap_getattr(row, ATTNUM_RELATION, RelationGetDescr(catalog), &isnull));
 
-	/* maintenance may have been here before the dump's row */
-	eventlog_partition_forget(leaf);
-	CommandCounterIncrement();
 	restore_offsets(leaf, get_int64(row, catalog, ATTNUM_LOG_START),
 					get_int64(row, catalog, ATTNUM_NEXT_OFFSET));
+
+	/* maintenance may have been here before the dump's row, but not any more */
+	eventlog_partition_forget(leaf);
+	CommandCounterIncrement();
 	return PointerGetDatum(row);
 }
 

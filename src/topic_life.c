@@ -81,9 +81,9 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 {
 	Relation	leaf;
 	EventlogMeta meta;
-	uint32		retired;
 	TransactionId oldest;
 	bool		frozen;
+	bool		noted = false;
 
 	if (wait)
 		LockRelationOid(leafid, ShareUpdateExclusiveLock);
@@ -97,8 +97,6 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 	}
 
 	oldest = eventlog_freeze(leaf);
-	eventlog_storage_read_all(leaf, &meta);
-	retired = meta.head.first_segment + meta.life.layout;
 	eventlog_retention_apply(leaf, config, true);
 	eventlog_retention_tidy(leaf);
 	if (config->compacted && eventlog_compaction_run(leaf, config))
@@ -108,17 +106,18 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 
 	eventlog_storage_read_all(leaf, &meta);
 	if (meta.head.log_start_offset > 0)
-		eventlog_partition_note(leafid, meta.head.log_start_offset,
-								Max(meta.head.next_offset, meta.life.min_next_offset));
+		noted = eventlog_partition_note(leafid, meta.head.log_start_offset,
+										Max(meta.head.next_offset, meta.life.min_next_offset));
 
 	/*
-	 * What was retired waits for an xid that is not given out yet.  See to it
-	 * that this happens also in a server in which nothing else does.
+	 * What was retired may wait for an xid that is not given out yet.  See to
+	 * it that this happens also in a server in which nothing else does.
 	 */
-	if (meta.head.first_segment + meta.life.layout != retired)
+	if (eventlog_retention_waits(&meta))
 		(void) GetTopTransactionId();
 	relation_close(leaf, NoLock);
-	UnlockRelationOid(leafid, ShareUpdateExclusiveLock);
+	if (!noted)
+		UnlockRelationOid(leafid, ShareUpdateExclusiveLock);
 	return frozen;
 }
 
@@ -228,7 +227,7 @@ eventlog_delete_records(PG_FUNCTION_ARGS)
 	if (before > meta.log_start_offset)
 	{
 		eventlog_retention_ask(leaf, before);
-		eventlog_partition_note(leafid, before, meta.next_offset);
+		(void) eventlog_partition_note(leafid, before, meta.next_offset);
 	}
 	table_close(leaf, NoLock);
 	PG_RETURN_INT64(Max(before, meta.log_start_offset));

@@ -301,8 +301,8 @@ note_truncation(TruncateStmt *stmt)
 			leaf = table_open(table, NoLock);
 			eventlog_storage_read_all(leaf, &meta);
 			if (meta.head.next_offset > 0)
-				eventlog_partition_note(table, meta.head.next_offset,
-										Max(meta.head.next_offset, meta.life.min_next_offset));
+				(void) eventlog_partition_note(table, meta.head.next_offset,
+											   Max(meta.head.next_offset, meta.life.min_next_offset));
 			table_close(leaf, NoLock);
 		}
 	}
