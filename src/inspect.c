@@ -133,7 +133,6 @@ begin(Inspection *in, ReturnSetInfo *rsinfo, Relation rel, int32 partition)
 		in->map_image = palloc(BLCKSZ);
 		in->strategy = GetAccessStrategy(BAS_BULKREAD);
 	}
-	in->nblocks = smgrnblocks(RelationGetSmgr(rel), MAIN_FORKNUM);
 }
 
 /* ---- verify ---- */
@@ -295,6 +294,7 @@ verify_partition(Inspection *in)
 		return;
 	}
 	eventlog_meta_copy(in->image, &in->meta);
+	in->nblocks = smgrnblocks(RelationGetSmgr(in->rel), MAIN_FORKNUM);	/* after that: it grows */
 	if (head->log_start_offset > head->next_offset || head->first_segment > head->active_segment ||
 		in->meta.life.recycle_segment > head->first_segment ||
 		head->frozen.offset > head->next_offset ||

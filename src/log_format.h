@@ -235,8 +235,9 @@ typedef struct EventlogRetiredRun
 typedef struct EventlogLife
 {
 	/*
-	 * Changes whenever closed segments are rewritten: who remembers segment
-	 * numbers, blocks or bytes must look them up anew by offset.
+	 * Changes whenever closed segments are rewritten or the active one, empty,
+	 * is moved: who remembers segment numbers, blocks or bytes must look them
+	 * up anew by offset.
 	 */
 	uint32		layout;
 

@@ -228,10 +228,13 @@ limited_start(Relation rel, const EventlogMeta *meta, const EventlogTopicConfig 
 		if (is_active && head->next_offset == segment.base_offset)
 			break;				/* empty */
 
+		if (segment.state == EVENTLOG_SEGMENT_MERGED)
+			continue;			/* nothing of its own */
+
 		/* as Kafka: as much stays as keeps at least what the limit says */
 		if (bytes >= 0 && bytes - size >= config->retention_bytes)
 			;
-		else if (config->retention_ms < 0 || segment.state == EVENTLOG_SEGMENT_MERGED)
+		else if (config->retention_ms < 0)
 			break;
 		else if (!config->retention_by_age)
 		{
@@ -243,7 +246,12 @@ limited_start(Relation rel, const EventlogMeta *meta, const EventlogTopicConfig 
 			/* it was written to until the next one was begun */
 			if (is_active)
 				break;
-			get_segment(rel, meta, number + 1, &next);
+			for (uint32 n = number + 1;; n++)
+			{
+				get_segment(rel, meta, n, &next);
+				if (next.state != EVENTLOG_SEGMENT_MERGED)
+					break;
+			}
 			if (next.begun_at >= now - config->retention_ms)
 				break;
 		}
@@ -447,6 +455,7 @@ move_empty_active(EventlogMeta *meta)
 		head->frozen.byte = head->tail_byte;
 	}
 	head->resolved = head->frozen;
+	meta->life.layout++;
 	(void) eventlog_meta_add_free(meta, run);	/* there is room: one was taken */
 	return true;
 }
@@ -560,6 +569,25 @@ recycle(Relation rel)
 	} while (edit.more);
 }
 
+bool
+eventlog_retention_waits(const EventlogMeta *meta)
+{
+	const EventlogLife *life = &meta->life;
+	FullTransactionId next = ReadNextFullTransactionId();
+
+	for (int i = 0; i < lengthof(life->retired); i++)
+	{
+		if (FullTransactionIdFollowsOrEquals(life->retired[i].xid, next))
+			return true;
+	}
+	for (int i = 0; i < life->nretired_runs; i++)
+	{
+		if (FullTransactionIdFollowsOrEquals(life->retired_runs[i].xid, next))
+			return true;
+	}
+	return false;
+}
+
 void
 eventlog_retention_tidy(Relation rel)
 {
@@ -590,6 +618,11 @@ edit_truncate(EventlogMeta *meta, void *arg)
 	BlockNumber *length = arg;
 	bool		changed = false;
 
+	/* an active segment without an end lies there, if only with no block yet */
+	*length = head->alloc_block;
+	if (head->active.nblocks == 0)
+		return false;
+
 	for (int i = 0; i < head->nfree; i++)
 	{
 		EventlogRun *run = &meta->free_segments[i];
@@ -603,8 +636,6 @@ edit_truncate(EventlogMeta *meta, void *arg)
 		}
 	}
 	*length = head->alloc_block;
-	if (head->active.nblocks == 0)
-		*length = Max(*length, head->active.first_block);
 	return changed;
 }
 

@@ -31,6 +31,9 @@ extern void eventlog_retention_ask(Relation rel, int64 offset);
  */
 extern void eventlog_retention_tidy(Relation rel);
 
+/* Do retired blocks wait for an xid that is not given out yet? */
+extern bool eventlog_retention_waits(const EventlogMeta *meta);
+
 /*
  * Give free blocks at the end of the file back, if nobody uses the relation.
  * Not "eager": only if that is half of the file, since a log under retention

@@ -391,7 +391,12 @@ eventlog_rewrite_segments(EventlogRewrite *rewrite, uint32 first, uint32 last)
 	w.run = reserve.run;
 	w.pages = palloc(WRITE_PAGES * BLCKSZ);
 	w.block = InvalidBlockNumber;
-	w.segment = old[count - 1];	/* begun_at; the rest follows */
+	for (int i = count - 1; i >= 0; i--)
+	{
+		/* begun when the first one was: until then the one before was written */
+		if (old[i].state != EVENTLOG_SEGMENT_MERGED)
+			w.segment.begun_at = old[i].begun_at;
+	}
 	w.segment.base_offset = old[0].base_offset;
 	w.segment.max_timestamp = EVENTLOG_NO_TIMESTAMP;
 	w.segment.disorder = 0;

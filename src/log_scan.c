@@ -1013,7 +1013,7 @@ eventlog_scan_lso(Relation rel, Snapshot snapshot, TransactionId *holder)
 		cur->judged_xid = xmin;
 	}
 	if (cur->pos.offset > start.offset + 1000)
-		eventlog_storage_hint_resolved(rel, &cur->pos);
+		eventlog_storage_hint_resolved(rel, &cur->pos, cur->layout);
 	eventlog_cursor_close(cur);
 	return lso;
 }

@@ -616,18 +616,21 @@ eventlog_storage_set_frozen(Relation rel, const EventlogPos *frozen, Transaction
 }
 
 void
-eventlog_storage_hint_resolved(Relation rel, const EventlogPos *resolved)
+eventlog_storage_hint_resolved(Relation rel, const EventlogPos *resolved, uint32 layout)
 {
 	Buffer		metabuf;
 
 	if (RecoveryInProgress())
 		return;
+	EVENTLOG_PAUSE("hint-resolved");
 	metabuf = ReadBuffer(rel, EVENTLOG_METAPAGE_BLKNO);
 	if (ConditionalLockBuffer(metabuf))
 	{
-		EventlogMetaHead *head = &EventlogPageGetMeta(eventlog_storage_meta_page(rel, metabuf))->head;
+		Page		page = eventlog_storage_meta_page(rel, metabuf);
+		EventlogMetaHead *head = &EventlogPageGetMeta(page)->head;
+		const EventlogLife *life = eventlog_meta_life(page);
 
-		if (head->resolved.offset < resolved->offset)
+		if (head->resolved.offset < resolved->offset && (life ? life->layout : 0) == layout)
 		{
 			head->resolved = *resolved;
 			MarkBufferDirtyHint(metabuf, true);

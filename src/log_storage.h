@@ -86,8 +86,12 @@ extern void eventlog_storage_mark_aborted(Relation rel, BlockNumber block,
 extern void eventlog_storage_set_frozen(Relation rel, const EventlogPos *frozen,
 										TransactionId conflict_xid);
 
-/* Move the resolved hint forward, if that can be had without waiting. */
-extern void eventlog_storage_hint_resolved(Relation rel, const EventlogPos *resolved);
+/*
+ * Move the resolved hint forward, if that can be had without waiting, and the
+ * layout of segments is still that in which the position was found.
+ */
+extern void eventlog_storage_hint_resolved(Relation rel, const EventlogPos *resolved,
+										   uint32 layout);
 
 /*
  * The life of closed segments.  The caller holds ShareUpdateExclusiveLock, or

@@ -81,7 +81,6 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 {
 	Relation	leaf;
 	EventlogMeta meta;
-	uint32		retired;
 	uint32		layout;
 	TransactionId oldest;
 	bool		frozen;
@@ -103,7 +102,6 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 	oldest = eventlog_freeze(leaf);
 	eventlog_storage_read_all(leaf, &meta);
 	layout = meta.life.layout;
-	retired = meta.head.first_segment + layout;
 	eventlog_retention_apply(leaf, config, true);
 	eventlog_retention_tidy(leaf);
 	if (config->compacted && eventlog_compaction_run(leaf, config))
@@ -116,10 +114,10 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 		noted = eventlog_partition_note(leaf, meta.head.log_start_offset, meta.life.layout != layout);
 
 	/*
-	 * What was retired waits for an xid that is not given out yet.  See to it
-	 * that this happens also in a server in which nothing else does.
+	 * What was retired may wait for an xid that is not given out yet.  See to
+	 * it that this happens also in a server in which nothing else does.
 	 */
-	if (meta.head.first_segment + meta.life.layout != retired)
+	if (eventlog_retention_waits(&meta))
 		(void) GetTopTransactionId();
 	relation_close(leaf, NoLock);
 	if (!noted)
