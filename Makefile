@@ -86,9 +86,10 @@ PG_CFLAGS = -Wall -Wextra $(WERROR) \
 	-Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 
 # The server's flags are those of the compiler that built it, gcc on Debian:
-# clang does not know all of them.
+# clang does not know all of them, nor the attribute gnu_printf.
 ifneq ($(findstring clang,$(CC)),)
-PG_CFLAGS += -Wno-unknown-warning-option -Wno-ignored-optimization-argument
+PG_CFLAGS += -Wno-unknown-warning-option -Wno-ignored-optimization-argument \
+	-Wno-ignored-attributes
 endif
 
 # No bitcode for the JIT: nothing of ours is worth inlining into expressions,
