@@ -27,6 +27,7 @@ shared_buffers = 4MB
 max_connections = 20
 max_wal_size = 64MB
 restart_after_crash = on
+eventlog.maintenance = off
 CONF
 
 $node->safe_psql('postgres', <<'SQL');
