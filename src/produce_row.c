@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -26,6 +27,9 @@
 #include "log_storage.h"
 #include "payload.h"
 #include "produce.h"
+
+/* Explicit offsets of which one is checked before it is appended. */
+#define CHECK_OFFSETS	1000
 
 bool		eventlog_produce_at_once = false;
 
@@ -100,6 +104,41 @@ needs_offset_now(Relation leaf, const EventlogTopic *topic)
 							leaf->trigdesc->trig_insert_new_table));
 }
 
+/*
+ * Complain early about an offset that the log cannot take.  Appending checks
+ * it again, so of offsets that rise within a transaction, as a restored dump's
+ * do, not each has to be looked at.
+ */
+static void
+check_offset(Relation leaf, int partition, int64 offset)
+{
+	static Oid	checked_leaf = InvalidOid;
+	static TimestampTz checked_in = 0;
+	static int64 checked = 0;
+	EventlogMetaHead meta;
+
+	if (checked_leaf == RelationGetRelid(leaf) &&
+		checked_in == GetCurrentTransactionStartTimestamp() &&
+		offset > checked && offset - checked < CHECK_OFFSETS)
+		return;
+	eventlog_storage_read_meta(leaf, &meta, NULL);
+	if (offset < meta.next_offset)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("record_offset %lld is below the high watermark %lld of partition %d",
+						(long long) offset, (long long) meta.next_offset, partition),
+				 errhint("Leave record_offset out to have the next one assigned.")));
+	if (offset > meta.tid_base + EVENTLOG_MAX_OFFSET)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("record_offset %lld is out of range", (long long) offset),
+				 errdetail("The greatest offset that a topic's table can hold is %lld.",
+						   (long long) (meta.tid_base + EVENTLOG_MAX_OFFSET))));
+	checked_leaf = RelationGetRelid(leaf);
+	checked_in = GetCurrentTransactionStartTimestamp();
+	checked = offset;
+}
+
 void
 eventlog_produce_row(Relation leaf, TupleTableSlot *slot)
 {
@@ -148,27 +187,13 @@ eventlog_produce_row(Relation leaf, TupleTableSlot *slot)
 											   DatumGetTimestampTz(values[EVENTLOG_ATT_TIMESTAMP]));
 	if (!isnull[EVENTLOG_ATT_OFFSET])
 	{
-		EventlogMetaHead meta;
-
 		eventlog_topic_check_owner(topic);
 		explicit_offset = DatumGetInt64(values[EVENTLOG_ATT_OFFSET]);
 		if (partition < 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("a row with an explicit record_offset must name its partition")));
-		eventlog_storage_read_meta(leaf, &meta, NULL);
-		if (explicit_offset < meta.next_offset)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("record_offset %lld is below the high watermark %lld of partition %d",
-							(long long) explicit_offset, (long long) meta.next_offset, partition),
-					 errhint("Leave record_offset out to have the next one assigned.")));
-		if (explicit_offset > meta.tid_base + EVENTLOG_MAX_OFFSET)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("record_offset %lld is out of range", (long long) explicit_offset),
-					 errdetail("The greatest offset that a topic's table can hold is %lld.",
-							   (long long) (meta.tid_base + EVENTLOG_MAX_OFFSET))));
+		check_offset(leaf, partition, explicit_offset);
 	}
 
 	if (partition < 0)
