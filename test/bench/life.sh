@@ -237,16 +237,18 @@ producer() {
 	SQL
 }
 
-# What the last run has read, to be sure that it has read all
+# Records that the last run has read, which must be about all: what is being
+# written meanwhile can keep the newest segment out of it.
 compacted() {
 	local n
 
 	n=$(quiet -c "SELECT last_run_read FROM eventlog.maintenance WHERE topic = 'latest'")
-	[ "${n:-0}" -ge "$MANY" ] || die "compaction has read ${n:-no} records of $MANY"
+	[ "${n:-0}" -ge $((MANY * 8 / 10)) ] || die "compaction has read ${n:-no} records of $MANY"
+	echo "$n"
 }
 
 compaction_alone() {
-	local mb limit
+	local mb limit n
 
 	{ keyed latest; create topic b; } | quiet >/dev/null
 	quiet -c CHECKPOINT
@@ -256,17 +258,17 @@ compaction_alone() {
 		SELECT eventlog.maintain('latest');
 	SQL
 	)
-	record compaction rate "$(rate "$MANY" "$(awk '/^Time: / { print $2 / 1000 }' "$STAGE/bench/peak.out")")"
+	n=$(compacted)
+	record compaction rate "$(rate "$n" "$(awk '/^Time: / { print $2 / 1000 }' "$STAGE/bench/peak.out")")"
 	record compaction floor 500000
 	limit=$(quiet -c "SELECT setting::int / 1024 FROM pg_settings WHERE name = 'maintenance_work_mem'")
 	record "compaction memory" peak "$mb"
 	record "compaction memory" maintenance_work_mem "$limit"
-	compacted
 	quiet -c "DROP TABLE topics.b, topics.latest"
 }
 
 compaction_meanwhile() {
-	local topic=$1 title=$2 pid
+	local topic=$1 title=$2 pid n
 
 	keyed latest | quiet >/dev/null
 	create topic other | quiet >/dev/null
@@ -278,8 +280,8 @@ compaction_meanwhile() {
 	record "compaction $title" "meanwhile" "$(producer "$topic" "$window" | quiet)"
 	kill -0 "$pid" 2>/dev/null || note "Compaction ended before the producer's $window s did: COUNT is too small."
 	wait "$pid"
-	record "compaction beside" "$title" "$(rate "$MANY" "$(cat "$STAGE/bench/background")")"
-	compacted
+	n=$(compacted)
+	record "compaction beside" "$title" "$(rate "$n" "$(cat "$STAGE/bench/background")")"
 	quiet -c "DROP TABLE topics.latest, topics.other"
 }
 
