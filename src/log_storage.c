@@ -55,6 +55,9 @@
 /* At most this many blocks are added to a file ahead of need (4 MB). */
 #define MAX_EXTEND_AHEAD	512
 
+/* Free runs of at least this many blocks (1 MB) are used before a file grows. */
+#define USE_FREE_MINIMUM	128
+
 /* ---- creation ---- */
 
 void
@@ -298,6 +301,22 @@ segment_is_full(const EventlogMetaHead *head, BlockNumber last, const EventlogAp
 }
 
 /*
+ * The active segment can go on only in blocks that the file has not got: is
+ * there free space that can be used instead?  So a disk that is full keeps
+ * nobody from using what retention has freed.
+ */
+static bool
+has_free_space(Relation rel, const EventlogMeta *meta, BlockNumber blocks, BlockNumber want)
+{
+	int			index;
+
+	if (meta->head.next_offset == meta->head.active.base_offset)
+		return false;			/* it is empty: that would leave a segment of nothing */
+	index = eventlog_meta_choose_free(meta, Max(blocks, USE_FREE_MINIMUM), want);
+	return index >= 0 && file_has_blocks(rel, meta->free_segments[index].first_block + blocks);
+}
+
+/*
  * Write one WAL record's worth of an entry, from byte *done of the entry on,
  * to "npages" pages from "block" on.
  */
@@ -453,6 +472,8 @@ eventlog_storage_append(Relation rel, EventlogAppend *app)
 	for (;;)
 	{
 		BlockNumber missing = 0;
+		BlockNumber want = Min(app->segment_bytes / BLCKSZ, MaxBlockNumber);
+		BlockNumber fresh = entry_blocks(size, EVENTLOG_PAYLOAD_START);
 
 		LockBuffer(metabuf, BUFFER_LOCK_EXCLUSIVE);
 		head = &EventlogPageGetMeta(eventlog_storage_meta_page(rel, metabuf))->head;
@@ -464,10 +485,11 @@ eventlog_storage_append(Relation rel, EventlogAppend *app)
 					 errmsg("partition \"%s\" has reached the greatest size of a file",
 							RelationGetRelationName(rel)),
 					 errhint("Add partitions to the topic, or limit its retention.")));
-		if (segment_is_full(head, block + blocks - 1, app))
+		if (segment_is_full(head, block + blocks - 1, app) ||
+			(!file_has_blocks(rel, block + blocks) &&
+			 has_free_space(rel, EventlogPageGetMeta(BufferGetPage(metabuf)), fresh, want)))
 		{
-			missing = switch_segment(rel, metabuf, entry_blocks(size, EVENTLOG_PAYLOAD_START),
-									 Min(app->segment_bytes / BLCKSZ, MaxBlockNumber));
+			missing = switch_segment(rel, metabuf, fresh, want);
 			if (missing == 0)
 			{
 				app->switched = true;

@@ -139,6 +139,7 @@ sub consistent
 {
 	my ($node, $name) = @_;
 
+	verified($node, $name, qw(whole ring keys));
 	is($node->safe_psql('postgres', <<'SQL'), '', "$name: the topics hold what the tables say");
 SET enable_nestloop = off;	-- nothing is analyzed
 SELECT 'lost: ' || id FROM (SELECT id FROM sent EXCEPT ALL SELECT key FROM topics.whole) t LIMIT 5;

@@ -141,6 +141,7 @@ foreach my $case (
 	restart_server($node);
 	finish_client($client) if $client;
 	is(space(), $space, "$name: crashed: and still are");
+	verified($node, "$name: crashed", qw(moved squeezed));
 	foreach my $topic (qw(moved squeezed))
 	{
 		ok(topic_lines($node, $topic) eq $before{$topic}, "$name: crashed: $topic has its records");
@@ -156,6 +157,7 @@ foreach my $case (
 	$node->safe_psql('postgres', q{SELECT eventlog.maintain('moved'), eventlog.maintain('squeezed')}) for 1 .. 2;
 	$node->safe_psql('postgres', 'SELECT txid_current()');
 	$node->safe_psql('postgres', q{SELECT eventlog.maintain('moved'), eventlog.maintain('squeezed')});
+	verified($node, $name, qw(moved squeezed));
 	is((grep { (split /\|/)[3] > 0 } split /\n/, space()), 0, "$name: what was retired becomes free");
 	my @wrong = ledger_add($ledger, 'moved', topic_lines($node, 'moved'));
 	push @wrong, ledger_add($ledger, 'squeezed', topic_lines($node, 'squeezed'));

@@ -24,7 +24,7 @@ use Time::HiRes qw(usleep);
 our @EXPORT = qw(
   new_server kill_server kill_backend children wait_gone restart_server
   pause_on pause_off start_paused finish_client start_client wait_for_backend
-  ledger_new ledger_add ledger_check ledger_rows record_digest leaf_file topic_lines batch_epochs
+  ledger_new ledger_add ledger_check ledger_rows record_digest leaf_file topic_lines batch_epochs verified
 );
 
 # One line for each record: where it is and a digest of everything in it.
@@ -291,6 +291,16 @@ sub leaf_file
 
 	return $node->data_dir . '/' . $node->safe_psql($params{db} // 'postgres',
 		qq{SELECT pg_relation_filepath('topics."$topic:$partition"')});
+}
+
+# Every page and batch of topics is sound, and every block has one use.
+sub verified
+{
+	my ($node, $name, @topics) = @_;
+
+	return is(
+		$node->safe_psql('postgres', join('', map { "SELECT '$_', v.* FROM eventlog.verify('$_') v;" } @topics)),
+		'', "$name: verified");
 }
 
 # Base offset => partitionLeaderEpoch of the batches that start on each page,
