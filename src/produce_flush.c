@@ -14,6 +14,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/predicate.h"
 
@@ -21,6 +22,7 @@
 #include "log_retention.h"
 #include "log_storage.h"
 #include "produce_buffer.h"
+#include "worker_slot.h"
 
 /* WAL of a bulk load that is left to the WAL writer at a time. */
 #define WRITE_BEHIND_BYTES	(256 * 1024)
@@ -205,7 +207,11 @@ eventlog_buffer_append(LeafBuffer *buffer, bool final)
 			app.segment_ms = config.segment_ms;
 			base = eventlog_storage_append(rel, &app);
 			if (app.switched)
+			{
 				eventlog_retention_after_switch(rel, &config);
+				if (config.compacted)
+					eventlog_maintenance_wake(MyDatabaseId);
+			}
 			eventlog_buffer_append_time = now;
 			if (buffer->first->next != NULL)
 				write_behind(app.length);
