@@ -189,13 +189,14 @@ sub goes_on
 {
 	my ($node, $name, $timeline) = @_;
 	my $next = offsets($node, 'whole', 'high_watermark');
+	my $id = "next, $name";
 	my $first = $node->safe_psql('postgres',
-		q{INSERT INTO topics.whole (partition, key, value) VALUES (1, 'next', 'next') RETURNING record_offset});
+		qq{INSERT INTO topics.whole (partition, key, value) VALUES (1, '$id', 'next') RETURNING record_offset});
 
 	is($first, $next->{1}, "$name: the next record gets the next offset");
 	my %epochs = batch_epochs($node, 'whole', 1);
 	is($epochs{$first}, $timeline, "$name: and the batch timeline $timeline");
-	$node->safe_psql('postgres', q{INSERT INTO sent VALUES ('next')});
+	$node->safe_psql('postgres', "INSERT INTO sent VALUES ('$id')");
 	$node->safe_psql('postgres', q{
 		INSERT INTO got SELECT partition, record_offset, convert_from(key, 'UTF8') FROM eventlog.consume('g', 'whole', null, auto_commit => true)});
 	$node->safe_psql('postgres', "SELECT eventlog.maintain('$_')") foreach qw(whole ring keys ring keys);
