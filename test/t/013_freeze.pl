@@ -72,25 +72,6 @@ sub pg_xact_files
 	return sort grep { /^[0-9A-F]{4}$/ } readdir($dir);
 }
 
-# Move the next transaction id, as pg_resetwal's documentation says: the commit
-# status of the new xids needs a file.
-sub jump
-{
-	my ($xid, $epoch) = @_;
-	my $file = sprintf('%s/pg_xact/%04X', $node->data_dir, int($xid / (8192 * 4 * 32)));
-
-	$node->stop;
-	$node->command_ok([ 'pg_resetwal', '-f', '-x', $xid, '-e', $epoch, $node->data_dir ],
-		"next xid is $xid of epoch $epoch");
-	unless (-e $file)
-	{
-		open(my $fh, '>:raw', $file) or die "$file: $!";
-		print $fh "\0" x (32 * 8192);
-		close($fh);
-	}
-	$node->start;
-}
-
 sub vacuum_freeze
 {
 	# every database, or the oldest one holds the commit status back
@@ -141,7 +122,7 @@ foreach my $step ([ 1_000_000_000, 0 ], [ 2_000_000_000, 0 ], [ 2_900_000_000, 0
 	$xid -= $xid % (8192 * 4 * 32);
 	$xid += 100;
 	$lap++;
-	jump($xid, $epoch);
+	jump_to_xid($node, $xid, $epoch);
 	check_lap("lap $lap, frozen before");
 	write_lap($lap);
 	check_lap("lap $lap, new");

@@ -24,7 +24,7 @@ use Time::HiRes qw(usleep);
 our @EXPORT = qw(
   new_server kill_server kill_backend children wait_gone restart_server
   pause_on pause_off start_paused finish_client start_client wait_for_backend
-  ledger_new ledger_add ledger_check ledger_rows record_digest leaf_file topic_lines batch_epochs verified
+  ledger_new ledger_add ledger_check ledger_rows record_digest leaf_file topic_lines batch_epochs verified jump_to_xid
 );
 
 # One line for each record: where it is and a digest of everything in it.
@@ -139,8 +139,14 @@ sub kill_backend
 	pause_off($node);
 	kill 'KILL', $pid;
 	wait_gone($pid);
-	$node->poll_query_until('postgres', 'SELECT true')
-	  or die 'the server does not come back';
+
+	# a psql that is turned away may be gone before it was given its query
+	my $left = 10;
+	until (eval { $node->poll_query_until('postgres', 'SELECT true') })
+	{
+		die 'the server does not come back' if $left-- == 0;
+		usleep(100_000);
+	}
 }
 
 # ---- clients and pause points ----
@@ -329,6 +335,25 @@ sub batch_epochs
 		}
 	}
 	return %epochs;
+}
+
+# Move the next transaction id, as pg_resetwal's documentation says: the commit
+# status of the new xids needs a file.
+sub jump_to_xid
+{
+	my ($node, $xid, $epoch) = @_;
+	my $file = sprintf('%s/pg_xact/%04X', $node->data_dir, int($xid / (8192 * 4 * 32)));
+
+	$node->stop;
+	$node->command_ok([ 'pg_resetwal', '-f', '-x', $xid, '-e', $epoch, $node->data_dir ],
+		"next xid is $xid of epoch $epoch");
+	unless (-e $file)
+	{
+		open(my $fh, '>:raw', $file) or die "$file: $!";
+		print $fh "\0" x (32 * 8192);
+		close($fh);
+	}
+	$node->start;
 }
 
 1;
