@@ -37,8 +37,11 @@
 #include "log_rewrite.h"
 #include "log_scan.h"
 
-/* Segments that are made one, at most. */
-#define GROUP_SEGMENTS	100
+/*
+ * Segments that are made one, at most.  However they lie scattered, there is
+ * room to note what becomes free when a run begins.
+ */
+#define GROUP_SEGMENTS	(EVENTLOG_MAX_RETIRED_RUNS / 2)
 
 /* Room in maintenance_work_mem for all but the table of keys. */
 #define OTHER_MEMORY	((Size) 2 * 1024 * 1024)
@@ -366,6 +369,10 @@ eventlog_compaction_run(Relation rel, const EventlogTopicConfig *config)
 	eventlog_storage_read_all(rel, &meta);
 	tombstones_due = meta.life.tombstones_until != 0 && meta.life.tombstones_until <= now;
 	if (meta.life.cleaned_offset >= meta.head.next_offset && !tombstones_due)
+		return false;
+
+	/* much of what earlier runs have replaced waits for readers: so do we */
+	if (meta.life.nretired_runs > EVENTLOG_MAX_RETIRED_RUNS - GROUP_SEGMENTS)
 		return false;
 	eventlog_compaction_measure(rel, &meta, &dirt);
 	make_plan(rel, &meta, config, now, &plan);

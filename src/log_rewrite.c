@@ -248,17 +248,43 @@ is_aborted(const EventlogCursor *cur)
 typedef struct ReserveEdit
 {
 	BlockNumber nblocks;
+	int			count;
+	const EventlogSegment *old; /* [count] that are going to be retired */
 	EventlogRun run;
 	uint32		generation;
+	bool		full;			/* there is no room to note what becomes free */
 } ReserveEdit;
+
+/* Retire the blocks of segments; false if there is no room to note them. */
+static bool
+retire_segments(EventlogMeta *meta, const EventlogSegment *old, int count, FullTransactionId xid)
+{
+	for (int i = 0; i < count; i++)
+	{
+		EventlogRun run = {old[i].first_block, old[i].nblocks};
+
+		if (!eventlog_meta_add_retired(meta, run, xid))
+			return false;
+	}
+	return true;
+}
 
 static bool
 edit_reserve(EventlogMeta *meta, void *arg)
 {
 	ReserveEdit *edit = arg;
+	EventlogMeta later = *meta;
 
+	/* Before all that is written: will there be room in the end? */
+	edit->full = meta->life.reserved.nblocks > 0 ||
+		!retire_segments(&later, edit->old, edit->count, ReadNextFullTransactionId());
+	if (edit->full)
+		return false;
 	edit->run = eventlog_meta_reserve(meta, edit->nblocks);
 	if (edit->run.nblocks == 0)
+		return false;
+	edit->full = meta->head.nfree == EVENTLOG_MAX_FREE_SEGMENTS;
+	if (edit->full)
 		return false;
 	edit->generation = meta->head.next_generation++;
 	meta->life.reserved = edit->run;
@@ -278,7 +304,7 @@ typedef struct SwapEdit
 {
 	uint32		first;
 	uint32		last;
-	const EventlogSegment *old; /* last - first + 1 */
+	const EventlogSegment *old; /* [last - first + 1] */
 	EventlogSegment *segment;	/* the new one; nblocks 0: nothing was kept */
 	EventlogRun rest;			/* of the reserved blocks */
 	EventlogPos frozen;			/* where it is now, if it was in one of these */
@@ -291,15 +317,8 @@ edit_swap(EventlogMeta *meta, void *arg)
 	EventlogMetaHead *head = &meta->head;
 	FullTransactionId xid = ReadNextFullTransactionId();	/* see log_retention.c */
 
-	for (uint32 n = edit->first; n <= edit->last; n++)
-	{
-		const EventlogSegment *old = &edit->old[n - edit->first];
-		EventlogRun run = {old->first_block, old->nblocks};
-
-		if (!eventlog_meta_add_retired(meta, run, xid))
-			return false;
-	}
-	if (!eventlog_meta_add_free(meta, edit->rest))
+	if (!retire_segments(meta, edit->old, edit->last - edit->first + 1, xid) ||
+		!eventlog_meta_add_free(meta, edit->rest))
 		return false;
 	memset(&meta->life.reserved, 0, sizeof(meta->life.reserved));
 	if (head->first_segment == edit->first)
@@ -378,12 +397,22 @@ eventlog_rewrite_segments(EventlogRewrite *rewrite, uint32 first, uint32 last)
 
 	/* subsets of compressed batches may compress a little less well */
 	reserve.nblocks = Min(blocks + blocks / 16 + 4, MaxBlockNumber);
+	reserve.old = old;
+	reserve.count = count;
 	if (!eventlog_storage_edit(rel, edit_reserve, &reserve, InvalidTransactionId))
+	{
+		if (reserve.full)
+		{
+			pfree(old);
+			pfree(new);
+			return false;
+		}
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("no room in the file of partition \"%s\" to rewrite a segment",
 						RelationGetRelationName(rel)),
 				 errhint("Lower the topic's segment.bytes, or limit its retention.")));
+	}
 	EVENTLOG_PAUSE("rewrite-reserved");
 
 	w.rel = rel;

@@ -714,7 +714,12 @@ eventlog_cursor_prev(EventlogCursor *cur)
 		if (eventlog_visibility(cur) == EVENTLOG_SEEN && cur->header.max_timestamp >= cur->min_time)
 		{
 			eventlog_cursor_read(cur);
-			return true;
+			if (cur->on_batch && cur->header.base_offset == from.offset)
+				return true;
+
+			/* nothing is left of it, and the next one is not what we want */
+			eventlog_cursor_seek(cur, from.offset);
+			from = cur->pos;
 		}
 	}
 }

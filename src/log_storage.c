@@ -108,6 +108,9 @@ eventlog_storage_reset(Relation rel)
 	END_CRIT_SECTION();
 
 	UnlockReleaseBuffer(metabuf);
+
+	/* what was there would not be found any more, even by who erases it */
+	RelationTruncate(rel, EVENTLOG_METAPAGE_BLKNO + 1);
 }
 
 /* ---- appending ---- */

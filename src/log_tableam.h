@@ -80,18 +80,22 @@ extern bool eventlog_sample_next_tuple(TableScanDesc scan, struct SampleScanStat
 
 /* log_vacuum.c */
 /*
- * Move the frozen position as far as it can be; returns the oldest xid that
- * still stands in the log, or the horizon.  The caller holds
+ * Move the frozen position as far as it can be.  *oldest, unless NULL, is then
+ * the oldest xid that still stands in the log, or the horizon; to know it, all
+ * of the log behind the frozen position is read.  The caller holds
  * ShareUpdateExclusiveLock.
  */
-extern TransactionId eventlog_freeze(Relation rel);
+extern void eventlog_freeze(Relation rel, TransactionId *oldest);
+
+/* Is relfrozenxid so old that maintenance is to move it? */
+extern bool eventlog_freeze_due(Relation rel);
 
 /*
- * Move relfrozenxid to what eventlog_freeze() has returned, if it is getting
- * old.  Log starts that were asked for must have been dealt with
- * (eventlog_retention_tidy), since their xids are looked up.  Was it moved?
+ * Move relfrozenxid to what eventlog_freeze() has found.  Log starts that were
+ * asked for must have been dealt with (eventlog_retention_tidy), since their
+ * xids are looked up.
  */
-extern bool eventlog_freeze_note(Relation rel, TransactionId oldest);
+extern void eventlog_freeze_note(Relation rel, TransactionId oldest);
 
 extern void eventlog_relation_vacuum(Relation rel, struct VacuumParams *params,
 									 BufferAccessStrategy strategy);

@@ -59,14 +59,13 @@ write_marks(Relation rel, MarkState *marks)
 }
 
 /*
- * Move the frozen position as far as "horizon" allows.  Returns the oldest
- * xid that still stands in the log, or horizon.
+ * Move the frozen position as far as every snapshot allows.
  *
  * Readers do not look at the xids of frozen batches, and so cannot flush the
  * commits either: that is done here, before the position moves past them.
  */
-TransactionId
-eventlog_freeze(Relation rel)
+void
+eventlog_freeze(Relation rel, TransactionId *oldest)
 {
 	TransactionId horizon = GetOldestNonRemovableTransactionId(rel);
 
@@ -74,12 +73,13 @@ eventlog_freeze(Relation rel)
 	EventlogCursor *cur = eventlog_cursor_open(rel, &any, false);
 	EventlogPos frozen = cur->meta.frozen;
 	int64		start = frozen.offset;
-	TransactionId oldest = horizon;
 	TransactionId newest = InvalidTransactionId;
 	XLogRecPtr	commits = InvalidXLogRecPtr;
 	MarkState	marks = {.block = InvalidBlockNumber, .n = 0};
 	bool		moving = true;
 
+	if (oldest)
+		*oldest = horizon;
 	if (frozen.segment >= cur->meta.first_segment)
 	{
 		eventlog_cursor_seek_segment(cur, frozen.segment);
@@ -98,8 +98,10 @@ eventlog_freeze(Relation rel)
 		if (!moving)
 		{
 			/* later batches may have older writers */
-			if (TransactionIdPrecedes(xmin, oldest))
-				oldest = xmin;
+			if (oldest == NULL)
+				break;
+			if (TransactionIdPrecedes(xmin, *oldest))
+				*oldest = xmin;
 			continue;
 		}
 		if (!TransactionIdIsValid(newest) || TransactionIdFollows(xmin, newest))
@@ -121,7 +123,6 @@ eventlog_freeze(Relation rel)
 	if (frozen.offset > start)
 		eventlog_storage_set_frozen(rel, &frozen, newest);
 	eventlog_cursor_close(cur);
-	return oldest;
 }
 
 /* Tell pg_class what the log is like, and its oldest xid. */
@@ -245,7 +246,7 @@ eventlog_relation_vacuum(Relation rel, struct VacuumParams *params,
 	TransactionId oldest;
 	double		tuples;
 
-	oldest = eventlog_freeze(rel);
+	eventlog_freeze(rel, &oldest);
 	eventlog_retention_tidy(rel);
 	clean_indexes(rel, strategy);
 	if (params->truncate != VACOPTVALUE_DISABLED)
@@ -255,13 +256,16 @@ eventlog_relation_vacuum(Relation rel, struct VacuumParams *params,
 }
 
 bool
-eventlog_freeze_note(Relation rel, TransactionId oldest)
+eventlog_freeze_due(Relation rel)
 {
 	TransactionId next = ReadNextTransactionId();
 	int32		age = (int32) (next - rel->rd_rel->relfrozenxid);
 
-	if (age < autovacuum_freeze_max_age / FREEZE_FRACTION)
-		return false;
+	return age >= autovacuum_freeze_max_age / FREEZE_FRACTION;
+}
+
+void
+eventlog_freeze_note(Relation rel, TransactionId oldest)
+{
 	(void) update_statistics(rel, oldest);
-	return true;
 }

@@ -83,7 +83,7 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 	EventlogMeta meta;
 	uint32		layout;
 	TransactionId oldest;
-	bool		frozen;
+	bool		aging;
 	bool		noted = false;
 
 	if (wait)
@@ -99,7 +99,8 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 
 	/* what opening has left behind would hold the horizon back for all of this */
 	InvalidateCatalogSnapshot();
-	oldest = eventlog_freeze(leaf);
+	aging = eventlog_freeze_due(leaf);
+	eventlog_freeze(leaf, aging ? &oldest : NULL);
 	eventlog_storage_read_all(leaf, &meta);
 	layout = meta.life.layout;
 	eventlog_retention_apply(leaf, config, true);
@@ -107,7 +108,8 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 	if (config->compacted && eventlog_compaction_run(leaf, config))
 		eventlog_retention_tidy(leaf);
 	prepare_space(leaf);
-	frozen = eventlog_freeze_note(leaf, oldest);
+	if (aging)
+		eventlog_freeze_note(leaf, oldest);
 
 	eventlog_storage_read_all(leaf, &meta);
 	if (meta.head.log_start_offset > 0 || meta.life.layout != layout)
@@ -122,7 +124,7 @@ maintain_leaf(Oid leafid, const EventlogTopicConfig *config, bool wait)
 	relation_close(leaf, NoLock);
 	if (!noted)
 		UnlockRelationOid(leafid, ShareUpdateExclusiveLock);
-	return frozen;
+	return aging;
 }
 
 bool
@@ -272,7 +274,7 @@ eventlog_erase(PG_FUNCTION_ARGS)
 		leaf = try_table_open(leaves[p], ShareUpdateExclusiveLock);
 		if (leaf == NULL)
 			continue;
-		(void) eventlog_freeze(leaf);
+		eventlog_freeze(leaf, NULL);
 		erased = eventlog_erase_key(leaf, key, key_len);
 		eventlog_storage_read_meta(leaf, &meta, NULL);
 		if (erased > 0 && eventlog_partition_note(leaf, meta.log_start_offset, true))

@@ -126,5 +126,21 @@ is((finish_client($looker))[1], "3000\n", 'he has seen the end of the log');
 is(sql(q{SELECT last_stable_offset FROM eventlog.partitions WHERE topic = 'hinted'}), 3000, 'and so does who comes next');
 sql(q{ROLLBACK PREPARED 'pin'});
 
+# ---- the bytes of a topic that was emptied in the transaction that made it ----
+
+sql(<<'SQL');
+BEGIN;
+SELECT eventlog.create_topic('remade', 1, 'text', 'text');
+SELECT eventlog.produce_batch('remade', array_agg('k' || g), array_agg(text 'secret value')) FROM generate_series(1, 3000) g;
+SELECT eventlog.flush();
+TRUNCATE topics.remade;
+SELECT eventlog.produce('remade', 'k1', 'other');
+COMMIT;
+SELECT eventlog.erase('remade', 'k1');
+SQL
+is(index(slurp_file(leaf_file($node, 'remade', 0)), 'secret value'), -1,
+	'TRUNCATE in the transaction that made the topic leaves no bytes');
+is_sound('remade', 'remade');
+
 $node->stop;
 done_testing();
