@@ -114,27 +114,24 @@ load_fresh() {
 }
 
 # Into a file whose space has been used before.  A topic's is used again when
-# it is truncated by the transaction that made it; a heap's after DELETE and
-# VACUUM.  What came before is flushed before the clock starts.
+# its records were deleted and maintenance has found that nobody can be reading
+# them any more; a heap's after DELETE and VACUUM.  What came before is flushed before the clock starts.
 load_again() {
 	local path=$1 who=$2 s
 
 	quiet -c CHECKPOINT
 	s=$({
+		create "$who" b
+		load "$path" "$who" b
 		if [ "$who" = topic ]; then
-			echo "BEGIN;"
-			create "$who" b
-			load "$path" "$who" b
-			echo "TRUNCATE topics.b;"
+			echo "SELECT eventlog.delete_records('b', 0, -1); SELECT eventlog.maintain('b');"
+			echo "SELECT pg_current_xact_id(); SELECT eventlog.maintain('b');"
 		else
-			create "$who" b
-			load "$path" "$who" b
 			echo "DELETE FROM b; VACUUM (TRUNCATE false) b;"
 		fi
 		echo "\\! psql -XAtqc 'SELECT pg_current_xact_id()' >/dev/null"
 		echo '\timing on'
 		load "$path" "$who" b
-		[ "$who" != topic ] || echo "COMMIT;"
 	} | timed)
 	record "$path again" "$who" "$(rate "$(load_count "$path")" "$s")"
 	drop "$who" b | quiet
@@ -179,7 +176,7 @@ part_insert() {
 	note "The source of INSERT … SELECT and of \`produce()\` in one statement is a table of $COUNT distinct values; of COPY, a file on the server."
 	note "\`produce_batch\`: a plpgsql loop calls it with one array of 1,000 values until $COUNT are sent. The heaps do the same work by \`INSERT … SELECT unnest(array)\` in the same loop."
 	note "\`produce()\` in one statement: \`SELECT produce(…, value) FROM …\`; the heaps: one INSERT … SELECT of as many rows. In a loop: one \`produce()\`, or one INSERT, each time round. PERFORM starts an executor for each call, whatever it calls, and the last line tells how much that is; where plpgsql evaluates an expression (IF, CONTINUE WHEN, an assignment) it does not."
-	note "New file: a topic or table just made, by a session that has loaded and dropped one like it before. Space used again: the topic is made, loaded and truncated in one transaction, which keeps its file and its blocks, and the second load is timed, with the commit; the heaps are loaded, emptied by DELETE and VACUUM without truncation, and loaded again. The WAL of what came before is flushed before the clock starts."
+	note "New file: a topic or table just made, by a session that has loaded and dropped one like it before. Space used again: the topic is loaded, emptied by delete_records() and maintained, so that its blocks are free, and loaded again; the heaps are loaded, emptied by DELETE and VACUUM without truncation, and loaded again. The WAL of what came before is flushed before the clock starts."
 }
 
 # --- one event per commit ---------------------------------------------------
