@@ -226,6 +226,24 @@ check('compacted on a full disk');
 
 # ---- space from retention ----
 
+# A segment that has no end yet does not insist on growing.
+make_space();
+$node->safe_psql('postgres', <<'SQL');
+SET default_tablespace = small;
+SELECT eventlog.create_topic('open', 1, 'text', 'text', '{"segment.bytes": 1048576, "retention.ms": -1}');
+INSERT INTO topics.open (key, value) SELECT 'kept', repeat('t', 1000) FROM generate_series(1, 5500) i;
+SQL
+fill(0);
+$node->psql('postgres', q{INSERT INTO topics.open (key, value) SELECT 'kept', repeat('s', 1000) FROM generate_series(1, 10)}) for 1 .. 200;
+my $send_open = q{INSERT INTO topics.open (key, value) SELECT 'kept', repeat('r', 1000) FROM generate_series(1, 2500)};
+fails($send_open, 'open segment');
+$node->safe_psql('postgres', q{SELECT eventlog.delete_records('open', 0, 4500)});
+succeeds(q{SELECT eventlog.maintain('open')}, "open segment: maintenance ($_)") for 1 .. 3;
+succeeds($send_open, 'open segment: records go to what was freed');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM topics.open WHERE value LIKE 'r%'}), 2500, 'open segment: and are there');
+push @topics, 'open';
+check('open segment');
+
 fails(sprintf($send_gone, 3000), 'deleting: before');
 $node->safe_psql('postgres', q{SELECT eventlog.delete_records('plain', 0, 4000)});
 $ledger = ledger_new();
