@@ -311,3 +311,18 @@ eventlog_meta_reserve(EventlogMeta *meta, BlockNumber n)
 	head->alloc_block += n;
 	return run;
 }
+
+bool
+eventlog_meta_unreserve(EventlogMeta *meta, EventlogRun run)
+{
+	EventlogMetaHead *head = &meta->head;
+
+	/* many little runs between segments would be of no use to anybody */
+	if (run.nblocks > 0 && run.first_block + run.nblocks == head->alloc_block &&
+		head->active.nblocks != 0)
+	{
+		head->alloc_block = run.first_block;
+		return true;
+	}
+	return eventlog_meta_add_free(meta, run);
+}

@@ -60,4 +60,10 @@ extern EventlogRun eventlog_meta_take_free(EventlogMeta *meta, int index, BlockN
  */
 extern EventlogRun eventlog_meta_reserve(EventlogMeta *meta, BlockNumber n);
 
+/*
+ * Give back the end of such a run, to which nothing was written: to the file's
+ * unused end, if it lies there, else to the free list; false if that is full.
+ */
+extern bool eventlog_meta_unreserve(EventlogMeta *meta, EventlogRun run);
+
 #endif							/* EVENTLOG_LOG_META_H */

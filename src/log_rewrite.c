@@ -283,9 +283,6 @@ edit_reserve(EventlogMeta *meta, void *arg)
 	edit->run = eventlog_meta_reserve(meta, edit->nblocks);
 	if (edit->run.nblocks == 0)
 		return false;
-	edit->full = meta->head.nfree == EVENTLOG_MAX_FREE_SEGMENTS;
-	if (edit->full)
-		return false;
 	edit->generation = meta->head.next_generation++;
 	meta->life.reserved = edit->run;
 	return true;
@@ -317,9 +314,16 @@ edit_swap(EventlogMeta *meta, void *arg)
 	EventlogMetaHead *head = &meta->head;
 	FullTransactionId xid = ReadNextFullTransactionId();	/* see log_retention.c */
 
-	if (!retire_segments(meta, edit->old, edit->last - edit->first + 1, xid) ||
-		!eventlog_meta_add_free(meta, edit->rest))
+	if (!retire_segments(meta, edit->old, edit->last - edit->first + 1, xid))
 		return false;
+	if (!eventlog_meta_unreserve(meta, edit->rest))
+	{
+		/* it stays with the segment, or waits with those that it replaces */
+		if (edit->segment->nblocks > 0)
+			edit->segment->nblocks += edit->rest.nblocks;
+		else if (!eventlog_meta_add_retired(meta, edit->rest, xid))
+			return false;
+	}
 	memset(&meta->life.reserved, 0, sizeof(meta->life.reserved));
 	if (head->first_segment == edit->first)
 		head->first_segment = edit->segment->nblocks > 0 ? edit->last : edit->last + 1;

@@ -142,5 +142,29 @@ is(index(slurp_file(leaf_file($node, 'remade', 0)), 'secret value'), -1,
 	'TRUNCATE in the transaction that made the topic leaves no bytes');
 is_sound('remade', 'remade');
 
+# ---- many little segments, rewritten one by one ----
+
+sql(q{SELECT eventlog.create_topic('little', 1, 'text', 'text', '{"segment.ms": 1}')});
+sql(<<'SQL');
+DO $$
+BEGIN
+	FOR i IN 1 .. 400 LOOP
+		PERFORM eventlog.produce('little', CASE WHEN i % 3 = 0 THEN 'gone' ELSE 'k' || i % 50 END, repeat('x', 100));
+		COMMIT;
+		PERFORM pg_sleep(0.002);
+	END LOOP;
+END $$;
+SQL
+is(sql(q{SELECT eventlog.erase('little', 'gone')}), 133, 'little segments: erased from many');
+is_sound('little', 'little segments, erased');
+sql(q{SELECT eventlog.alter_topic('little', '{"cleanup.policy": "compact", "segment.ms": null}')});
+for (1 .. 3)
+{
+	sql('SELECT txid_current()');
+	sql(q{SELECT eventlog.maintain('little')});
+}
+is(sql(q{SELECT count(*) FROM topics.little}), 50, 'little segments: and then compacted');
+is_sound('little', 'little segments, compacted');
+
 $node->stop;
 done_testing();
