@@ -49,6 +49,9 @@
 /* An empty active segment is not moved to less space than this (1 MB). */
 #define MOVE_MINIMUM		128
 
+/* ... nor to more than this part of the file. */
+#define MOVE_FRACTION		16
+
 /* As the server's own VACUUM: do not bother for less. */
 #define TRUNCATE_MINIMUM	1000
 #define TRUNCATE_FRACTION	16
@@ -437,7 +440,8 @@ move_empty_active(EventlogMeta *meta)
 	EventlogRun run;
 
 	if (head->next_offset != head->active.base_offset ||
-		head->tail_block != head->active.first_block || head->tail_byte != EVENTLOG_PAYLOAD_START)
+		head->tail_block != head->active.first_block || head->tail_byte != EVENTLOG_PAYLOAD_START ||
+		head->nfree == EVENTLOG_MAX_FREE_SEGMENTS)
 		return false;
 	index = eventlog_meta_choose_free(meta, MOVE_MINIMUM, MOVE_MINIMUM);
 	if (index < 0 || meta->free_segments[index].first_block > head->active.first_block)
@@ -445,7 +449,10 @@ move_empty_active(EventlogMeta *meta)
 	run.first_block = head->active.first_block;
 	run.nblocks = head->active.nblocks != 0 ? head->active.nblocks :
 		head->alloc_block - head->active.first_block;
-	head->active.nblocks = meta->free_segments[index].nblocks;
+
+	/* not all of a long one: what the segment has cannot be given back */
+	head->active.nblocks = Min(meta->free_segments[index].nblocks,
+							   Max(MOVE_MINIMUM, head->alloc_block / MOVE_FRACTION));
 	head->active.first_block = eventlog_meta_take_free(meta, index, head->active.nblocks).first_block;
 	head->active.generation = head->next_generation++;
 	head->tail_block = head->active.first_block;
@@ -456,7 +463,7 @@ move_empty_active(EventlogMeta *meta)
 	}
 	head->resolved = head->frozen;
 	meta->life.layout++;
-	(void) eventlog_meta_add_free(meta, run);	/* there is room: one was taken */
+	(void) eventlog_meta_add_free(meta, run);	/* there is room */
 	return true;
 }
 

@@ -79,6 +79,25 @@ is_sound('emptied', 'space given back');
 send_keys('emptied', 1, q{'k' || g}, 60);
 is_sound('emptied', 'and goes on');
 
+# ---- giving space back behind a segment that was moved to the front of it ----
+
+sql(q{SELECT eventlog.create_topic('shrunk', 1, 'text', 'text',
+	'{"segment.bytes": 1048576, "cleanup.policy": "compact", "min.cleanable.dirty.ratio": 0.01}')});
+foreach my $batches (200, 2)
+{
+	send_keys('shrunk', $batches, q{'k' || g}, 100);
+	for (1 .. 3)
+	{
+		sql('SELECT txid_current()');
+		sql(q{SELECT eventlog.maintain('shrunk')});
+	}
+}
+send_keys('shrunk', 1, q{'k' || g}, 100);
+my $before = -s leaf_file($node, 'shrunk', 0);
+sql('VACUUM topics."shrunk:0"; CHECKPOINT');
+cmp_ok(-s leaf_file($node, 'shrunk', 0), '<', $before / 4, 'VACUUM gives back what an almost empty segment does not need');
+is_sound('shrunk', 'shrunk');
+
 # ---- two who move the log start ----
 
 sql(q{SELECT eventlog.create_topic('noted', 1, 'text', 'text', '{"segment.bytes": 1048576, "retention.bytes": 1048576}')});
