@@ -63,8 +63,8 @@ is_here() {
 		{ [ "$1" != "$newest" ] || [ "${#versions[@]}" -eq 1 ]; }
 }
 
-# Would another run end in time?  It may take half as long again as the longest.
-time_suffices() { [ "$(time_left)" -gt $((longest * 3 / 2)) ]; }
+# Would another run end in time?  It may take a quarter longer than the longest.
+time_suffices() { [ "$(time_left)" -gt $((longest * 5 / 4)) ]; }
 
 time_left() {
 	echo $((deadline - SECONDS > 0 ? deadline - SECONDS : 1))
