@@ -58,7 +58,7 @@ RETURNS bigint
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'eventlog_erase';
 COMMENT ON FUNCTION eventlog.erase(text, "any") IS
-'remove all records with this key from a topic that one owns, whatever its cleanup.policy, and return their number; offsets of others do not change. When it returns, no file of the topic holds the bytes any more; WAL, backups, and what others have made of the records do. Takes effect at once and is not undone by a rollback. Records of transactions in progress stay. Reads the whole topic, and rewrites the segments that hold the key.
+'remove all records with this key from a topic that one owns, whatever its cleanup.policy, and return their number; offsets of others do not change. When it returns, no file of the topic holds the bytes any more; WAL, backups, indexes on the topic, statistics, and what others have made of the records do. Takes effect at once and is not undone by a rollback. Records of transactions in progress stay. Reads the whole topic, and rewrites the segments that hold the key.
 Errors: undefined_table, insufficient_privilege, object_in_use (try again when open transactions have ended)';
 
 CREATE FUNCTION eventlog.erase(topic text, key text)

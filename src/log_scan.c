@@ -949,31 +949,54 @@ eventlog_cursor_seek_segment(EventlogCursor *cur, uint32 segment)
 		elog(ERROR, "segment %u of \"%s\" is not there", segment, RelationGetRelationName(cur->rel));
 }
 
+/* Enter a segment; does the block lie in it? */
+static bool
+enter_if_holds(EventlogCursor *cur, uint32 number, BlockNumber block)
+{
+	return enter_segment(cur, number) &&
+		block >= cur->segment.first_block && block <= cur->segment.end_block;
+}
+
+/*
+ * Enter the segment that holds a block.  ANALYZE asks for blocks in rising
+ * order, and most segments lie in the order of their numbers: so look where
+ * the last block was, and behind it, before looking through all of them.
+ */
+static bool
+enter_segment_of(EventlogCursor *cur, BlockNumber block)
+{
+	uint32		here = cur->pos.segment;
+
+	if (enter_if_holds(cur, here, block) ||
+		(here < cur->meta.active_segment && enter_if_holds(cur, here + 1, block)))
+		return true;
+	for (uint32 number = cur->meta.active_segment; number + 1 > cur->meta.first_segment; number--)
+	{
+		if (enter_if_holds(cur, number, block))
+			return true;
+		if (number == 0)
+			break;
+	}
+	return false;
+}
+
 bool
 eventlog_cursor_seek_physical(EventlogCursor *cur, BlockNumber block)
 {
+	bool		found;
+
 	cur->stopped = false;
-	for (uint32 number = cur->meta.active_segment;; number--)
-	{
-		if (!enter_segment(cur, number))
-			return false;
-		if (block >= cur->segment.first_block && block <= cur->segment.end_block)
-		{
-			if (last_page(cur) == InvalidBlockNumber || block > last_page(cur) ||
-				!load_page(cur, block) || page_first_start(cur) == 0)
-			{
-				cur->lost = false;
-				return false;
-			}
-			cur->pos.block = block;
-			cur->pos.byte = page_first_start(cur);
-			cur->pos.offset = cur->page_special.first_offset;
-			cur->limit_block = block;
-			return true;
-		}
-		if (number == cur->meta.first_segment)
-			return false;
-	}
+	found = enter_segment_of(cur, block) &&
+		last_page(cur) != InvalidBlockNumber && block <= last_page(cur) &&
+		load_page(cur, block) && page_first_start(cur) != 0;
+	cur->lost = false;
+	if (!found)
+		return false;
+	cur->pos.block = block;
+	cur->pos.byte = page_first_start(cur);
+	cur->pos.offset = cur->page_special.first_offset;
+	cur->limit_block = block;
+	return true;
 }
 
 /* ---- last stable offset ---- */
