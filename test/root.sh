@@ -88,7 +88,9 @@ enter() {
 		mkdir -p "$root/dev/shm"
 		mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
 	}
-	env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
+	# for 023_disk_full, which cannot mount one inside of a changed root
+	mountpoint -q "$root/mnt" || mount -t tmpfs -o size=48m,mode=1777 small "$root/mnt"
+	env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 EVENTLOG_SMALL_DISK=/mnt \
 		TERM="${TERM:-dumb}" DEBIAN_FRONTEND=noninteractive \
 		${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
 		chroot "$root" "$@"

@@ -106,6 +106,7 @@ stage_run() {
 		PGXS="$("$PG_CONFIG" --pgxs)" PGCLIENTENCODING=UTF8 \
 		LANG=C.UTF-8 TERM="${TERM:-dumb}" \
 		KEEP="${KEEP:-}" TESTS="${TESTS:-}" OLD_SERVERS="${OLD_SERVERS:-}" \
+		EVENTLOG_SMALL_DISK="${EVENTLOG_SMALL_DISK:-}" \
 		FUZZ_SECONDS="${FUZZ_SECONDS:-60}" CALLER="$(id -un)" \
 		bash "$STAGE/src/test/$script" </dev/null &
 	child=$!
