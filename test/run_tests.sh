@@ -54,6 +54,7 @@ run_program() {
 	shift
 
 	"$@" >"$out" 2>&1 || status=$?
+	grep -qE '^ok |^1\.\.0 # SKIP' "$out" || status=1
 	if [ "$status" -ne 0 ]; then
 		printf '%s ... FAILED\n' "$name"
 	elif grep -qE '^1\.\.0 # SKIP' "$out"; then
