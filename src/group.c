@@ -408,11 +408,7 @@ eventlog_create_group(PG_FUNCTION_ARGS)
 			if (by_time)
 				offset = eventlog_group_offset_for_time(leaf, time_ms);
 			else
-			{
-				snapshot = RegisterSnapshot(GetLatestSnapshot());
-				offset = eventlog_scan_lso(leaf, snapshot, NULL);
-				UnregisterSnapshot(snapshot);
-			}
+				offset = eventlog_scan_lso_now(leaf, NULL);
 			table_close(leaf, NoLock);
 			eventlog_group_set_offset(group, topic->relid, p, offset);
 		}

@@ -131,13 +131,11 @@ parse_value(Reset *reset, const char *value)
 static int64
 target_offset(const Reset *reset, Relation leaf, int32 partition, int64 committed)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	int64		lso = eventlog_scan_lso(leaf, snapshot, NULL);
+	int64		lso = eventlog_scan_lso_now(leaf, NULL);
 	EventlogMetaHead meta;
 	int64		offset = 0;
 	int64		given;
 
-	UnregisterSnapshot(snapshot);
 	eventlog_storage_read_meta(leaf, &meta, NULL);
 	switch (reset->target)
 	{
@@ -200,18 +198,14 @@ eventlog_reset_offsets(PG_FUNCTION_ARGS)
 	eventlog_group_check_own(group, topic);
 	reset.target = find_target(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	parse_value(&reset, PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3)));
-	if (!PG_ARGISNULL(4) && (PG_GETARG_INT32(4) < 0 || PG_GETARG_INT32(4) >= topic->npartitions))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("partition %d of topic \"%s\" does not exist", PG_GETARG_INT32(4), topic->name),
-				 errdetail("The topic has partitions 0 to %d.", topic->npartitions - 1)));
+	if (!PG_ARGISNULL(4))
+		eventlog_topic_check_partition(topic, PG_GETARG_INT32(4));
 
 	InitMaterializedSRF(fcinfo, 0);
 	relid = topic->relid;
 	npartitions = topic->npartitions;
 	topic_name = CStringGetTextDatum(topic->name);
-	leaves = palloc(sizeof(Oid) * npartitions);
-	memcpy(leaves, topic->leaves, sizeof(Oid) * npartitions);
+	leaves = eventlog_topic_copy_leaves(topic);
 	for (int p = 0; p < npartitions; p++)
 	{
 		Relation	leaf;

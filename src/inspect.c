@@ -325,11 +325,10 @@ eventlog_verify(PG_FUNCTION_ARGS)
 {
 	EventlogTopic *topic = inspected_topic(fcinfo);
 	int			npartitions = topic->npartitions;
-	Oid		   *leaves = palloc(sizeof(Oid) * npartitions);
+	Oid		   *leaves = eventlog_topic_copy_leaves(topic);
 	LOCKMODE	mode = RecoveryInProgress() ? AccessShareLock : ShareUpdateExclusiveLock;
 	Inspection	in = {0};
 
-	memcpy(leaves, topic->leaves, sizeof(Oid) * npartitions);
 	InitMaterializedSRF(fcinfo, 0);
 	for (int p = 0; p < npartitions; p++)
 	{
@@ -424,11 +423,7 @@ eventlog_dump_batches(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("partition must not be null")));
 	partition = PG_GETARG_INT32(1);
-	if (partition < 0 || partition >= topic->npartitions)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("partition %d of topic \"%s\" does not exist", partition, topic->name),
-				 errdetail("The topic has partitions 0 to %d.", topic->npartitions - 1)));
+	eventlog_topic_check_partition(topic, partition);
 	InitMaterializedSRF(fcinfo, 0);
 	rel = table_open(topic->leaves[partition], AccessShareLock);
 	begin(&in, (ReturnSetInfo *) fcinfo->resultinfo, rel, partition);

@@ -106,8 +106,7 @@ find_slot(KeyTable *table, const char *key, int len)
 static int64
 note_keys(Relation rel, KeyTable *table, int64 from, int64 to)
 {
-	static SnapshotData any = {.snapshot_type = SNAPSHOT_ANY};
-	EventlogCursor *cur = eventlog_cursor_open(rel, &any, false);
+	EventlogCursor *cur = eventlog_cursor_open(rel, SnapshotAny, false);
 	int64		noted = to;
 
 	cur->strategy = GetAccessStrategy(BAS_BULKREAD);
@@ -251,9 +250,8 @@ make_plan(Relation rel, const EventlogMeta *meta, const EventlogTopicConfig *con
 		EventlogSegment segment,
 					next;
 
-		if (!eventlog_storage_read_segment(rel, head, meta->life.layout, n, &segment) ||
-			!eventlog_storage_read_segment(rel, head, meta->life.layout, n + 1, &next))
-			elog(ERROR, "segment %u of \"%s\" is not there", n, RelationGetRelationName(rel));
+		eventlog_storage_get_segment(rel, meta, n, &segment);
+		eventlog_storage_get_segment(rel, meta, n + 1, &next);
 		if (next.base_offset > head->frozen.offset)
 			break;
 		if (next.base_offset > meta->life.cleaned_offset &&
@@ -334,8 +332,7 @@ rewrite_groups(Relation rel, const Plan *plan, const EventlogTopicConfig *config
 		{
 			EventlogSegment segment;
 
-			if (!eventlog_storage_read_segment(rel, &meta.head, meta.life.layout, n, &segment))
-				elog(ERROR, "segment %u of \"%s\" is not there", n, RelationGetRelationName(rel));
+			eventlog_storage_get_segment(rel, &meta, n, &segment);
 			bytes += segment_bytes(&segment);
 			if (n > first && bytes > config->segment_bytes)
 				break;
@@ -408,8 +405,7 @@ eventlog_compaction_run(Relation rel, const EventlogTopicConfig *config)
 	{
 		EventlogSegment segment;
 
-		if (!eventlog_storage_read_segment(rel, &meta.head, meta.life.layout, plan.last, &segment))
-			elog(ERROR, "segment %u of \"%s\" is not there", plan.last, RelationGetRelationName(rel));
+		eventlog_storage_get_segment(rel, &meta, plan.last, &segment);
 		if (segment.base_offset < compaction.noted)
 			break;
 		plan.last--;

@@ -74,8 +74,7 @@ is_live(const EventlogCursor *cur)
 static int64
 count_in_segment(Relation rel, uint32 number, const Key *key, int64 *hidden)
 {
-	static SnapshotData any = {.snapshot_type = SNAPSHOT_ANY};
-	EventlogCursor *cur = eventlog_cursor_open(rel, &any, false);
+	EventlogCursor *cur = eventlog_cursor_open(rel, SnapshotAny, false);
 	int64		count = 0;
 
 	cur->strategy = GetAccessStrategy(BAS_BULKREAD);
@@ -139,8 +138,7 @@ blank_the_rest(Relation rel)
 		EventlogSegment segment;
 		EventlogRun run;
 
-		if (!eventlog_storage_read_segment(rel, &meta.head, meta.life.layout, n, &segment))
-			elog(ERROR, "segment %u of \"%s\" is not there", n, RelationGetRelationName(rel));
+		eventlog_storage_get_segment(rel, &meta, n, &segment);
 		run.first_block = segment.first_block;
 		run.nblocks = segment.nblocks;
 		if (n >= meta.head.first_segment && segment.nblocks > 0)

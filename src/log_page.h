@@ -27,6 +27,23 @@ eventlog_page_next_start(int byte)
 	return byte + EVENTLOG_ENTRY_HEAD <= EVENTLOG_PAYLOAD_END ? (uint16) byte : 0;
 }
 
+/*
+ * Where an entry of this many bytes ends that starts at *byte of *block: both
+ * move to the place behind its last byte, which is never a page's first.
+ */
+static inline void
+eventlog_page_entry_end(uint64 *block, uint64 *byte, uint64 size)
+{
+	if (*byte + size <= EVENTLOG_PAYLOAD_END)
+		*byte += size;
+	else
+	{
+		size -= EVENTLOG_PAYLOAD_END - *byte;
+		*block += 1 + (size - 1) / EVENTLOG_PAYLOAD_SIZE;
+		*byte = EVENTLOG_PAYLOAD_START + 1 + (size - 1) % EVENTLOG_PAYLOAD_SIZE;
+	}
+}
+
 extern void eventlog_page_init(Page page, uint16 page_id, uint32 incarnation,
 							   uint32 generation);
 extern void eventlog_page_note_start(Page page, uint16 byte, int64 base_offset);

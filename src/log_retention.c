@@ -56,14 +56,6 @@
 #define TRUNCATE_MINIMUM	1000
 #define TRUNCATE_FRACTION	16
 
-/* A segment that is there, since we hold the lock. */
-static void
-get_segment(Relation rel, const EventlogMeta *meta, uint32 number, EventlogSegment *segment)
-{
-	if (!eventlog_storage_read_segment(rel, &meta->head, meta->life.layout, number, segment))
-		elog(ERROR, "segment %u of \"%s\" is not there", number, RelationGetRelationName(rel));
-}
-
 /* ---- moving the log start ---- */
 
 typedef struct StartEdit
@@ -132,7 +124,7 @@ find_segment(Relation rel, const EventlogMeta *meta, int64 offset)
 		uint32		mid = lo + (hi - lo + 1) / 2;
 		EventlogSegment segment;
 
-		get_segment(rel, meta, mid, &segment);
+		eventlog_storage_get_segment(rel, meta, mid, &segment);
 		if (segment.base_offset <= offset)
 			lo = mid;
 		else
@@ -193,7 +185,7 @@ live_blocks(Relation rel, const EventlogMeta *meta)
 	{
 		EventlogSegment segment;
 
-		get_segment(rel, meta, n, &segment);
+		eventlog_storage_get_segment(rel, meta, n, &segment);
 		blocks -= segment.nblocks;
 	}
 	return blocks - active + (head->tail_block - head->active.first_block + 1);
@@ -225,7 +217,7 @@ limited_start(Relation rel, const EventlogMeta *meta, const EventlogTopicConfig 
 		int64		size;
 
 		CHECK_FOR_INTERRUPTS();
-		get_segment(rel, meta, number, &segment);
+		eventlog_storage_get_segment(rel, meta, number, &segment);
 		size = is_active ? ((int64) head->tail_block - segment.first_block + 1) * BLCKSZ :
 			(int64) segment.nblocks * BLCKSZ;
 		if (is_active && head->next_offset == segment.base_offset)
@@ -251,7 +243,7 @@ limited_start(Relation rel, const EventlogMeta *meta, const EventlogTopicConfig 
 				break;
 			for (uint32 n = number + 1;; n++)
 			{
-				get_segment(rel, meta, n, &next);
+				eventlog_storage_get_segment(rel, meta, n, &next);
 				if (next.state != EVENTLOG_SEGMENT_MERGED)
 					break;
 			}
@@ -269,7 +261,7 @@ limited_start(Relation rel, const EventlogMeta *meta, const EventlogTopicConfig 
 	{
 		EventlogSegment segment;
 
-		get_segment(rel, meta, number, &segment);
+		eventlog_storage_get_segment(rel, meta, number, &segment);
 		return segment.base_offset;
 	}
 }
@@ -278,7 +270,6 @@ void
 eventlog_retention_apply(Relation rel, const EventlogTopicConfig *config, bool roll)
 {
 	EventlogMeta meta;
-	Snapshot	snapshot;
 	bool		roll_active;
 	int64		start;
 
@@ -302,10 +293,7 @@ eventlog_retention_apply(Relation rel, const EventlogTopicConfig *config, bool r
 	}
 
 	/* what is being written stays, and all behind it */
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	start = Min(start, eventlog_scan_lso(rel, snapshot, NULL));
-	UnregisterSnapshot(snapshot);
-	move_start(rel, start);
+	move_start(rel, Min(start, eventlog_scan_lso_now(rel, NULL)));
 }
 
 /* ---- log starts that users ask for ---- */
@@ -554,7 +542,7 @@ recycle(Relation rel)
 		{
 			EventlogSegment segment;
 
-			get_segment(rel, &meta, number, &segment);
+			eventlog_storage_get_segment(rel, &meta, number, &segment);
 			edit.numbers[edit.nruns] = number;
 			edit.runs[edit.nruns].first_block = segment.first_block;
 			edit.runs[edit.nruns].nblocks = segment.nblocks;

@@ -347,13 +347,6 @@ merged_segment(int64 base_offset)
 	return segment;
 }
 
-static void
-get_segment(Relation rel, const EventlogMeta *meta, uint32 number, EventlogSegment *segment)
-{
-	if (!eventlog_storage_read_segment(rel, &meta->head, meta->life.layout, number, segment))
-		elog(ERROR, "segment %u of \"%s\" is not there", number, RelationGetRelationName(rel));
-}
-
 /* The place at which a segment begins. */
 static EventlogPos
 segment_start(Relation rel, const EventlogMeta *meta, uint32 number, int64 offset)
@@ -361,7 +354,7 @@ segment_start(Relation rel, const EventlogMeta *meta, uint32 number, int64 offse
 	EventlogSegment segment;
 	EventlogPos pos;
 
-	get_segment(rel, meta, number, &segment);
+	eventlog_storage_get_segment(rel, meta, number, &segment);
 	memset(&pos, 0, sizeof(pos));
 	pos.offset = offset;
 	pos.segment = number;
@@ -373,7 +366,6 @@ segment_start(Relation rel, const EventlogMeta *meta, uint32 number, int64 offse
 bool
 eventlog_rewrite_segments(EventlogRewrite *rewrite, uint32 first, uint32 last)
 {
-	static SnapshotData any = {.snapshot_type = SNAPSHOT_ANY};
 	Relation	rel = rewrite->rel;
 	int			count = last - first + 1;
 	EventlogSegment *old = palloc(sizeof(EventlogSegment) * count);
@@ -394,7 +386,7 @@ eventlog_rewrite_segments(EventlogRewrite *rewrite, uint32 first, uint32 last)
 	Assert(count > 0 && count <= EVENTLOG_SEGMENTS_PER_MAP && last < meta.head.active_segment);
 	for (int i = 0; i < count; i++)
 	{
-		get_segment(rel, &meta, first + i, &old[i]);
+		eventlog_storage_get_segment(rel, &meta, first + i, &old[i]);
 		if (old[i].nblocks > 0)
 			blocks += old[i].end_block - old[i].first_block + 1;
 	}
@@ -442,7 +434,7 @@ eventlog_rewrite_segments(EventlogRewrite *rewrite, uint32 first, uint32 last)
 	eventlog_batch_begin(&chosen.builder);
 	eventlog_buf_reserve(&chosen.scratch, BLCKSZ);
 
-	cur = eventlog_cursor_open(rel, &any, false);
+	cur = eventlog_cursor_open(rel, SnapshotAny, false);
 	cur->strategy = GetAccessStrategy(BAS_BULKREAD);
 	eventlog_cursor_seek_segment(cur, first);
 	while (eventlog_cursor_next_head(cur) && cur->batch_pos.segment <= last)
@@ -533,7 +525,7 @@ eventlog_rewrite_renumber(Relation rel)
 	total = meta.head.frozen.segment - meta.head.first_segment;
 	for (uint32 n = meta.head.first_segment; n < meta.head.frozen.segment; n++)
 	{
-		get_segment(rel, &meta, n, &segment);
+		eventlog_storage_get_segment(rel, &meta, n, &segment);
 		live += (segment.nblocks > 0);
 	}
 	if (total - live < RENUMBER_MINIMUM || total - live < live)
@@ -545,7 +537,7 @@ eventlog_rewrite_renumber(Relation rel)
 		uint32		at = from;
 
 		CHECK_FOR_INTERRUPTS();
-		get_segment(rel, &meta, from, &segment);
+		eventlog_storage_get_segment(rel, &meta, from, &segment);
 		if (segment.nblocks == 0)
 			continue;
 		live--;

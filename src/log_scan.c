@@ -249,13 +249,15 @@ try_reading(EventlogCursor *cur, void (*step) (EventlogCursor *cur))
 
 /*
  * Go to the start of the next entry and decode its head.  False at the end
- * of the segment, and if the cursor is lost.  pos stays before the entry; *next is the place behind it.
+ * of the segment, and if the cursor is lost.  pos stays before the entry;
+ * *next is the place behind it.
  */
 static bool
 read_head(EventlogCursor *cur, EventlogPos *next)
 {
 	uint16		start = eventlog_page_next_start(cur->pos.byte);
-	uint64		rest;
+	uint64		block;
+	uint64		byte;
 	const char *problem;
 
 	if (start == 0)
@@ -287,24 +289,14 @@ read_head(EventlogCursor *cur, EventlogPos *next)
 	next->segment = cur->pos.segment;
 	next->offset = cur->header.base_offset + cur->header.last_offset_delta + 1;
 	memset(next->pad, 0, sizeof(next->pad));
-	rest = sizeof(EventlogEntry) + (uint64) cur->entry.length;
-	if (cur->pos.byte + rest <= EVENTLOG_PAYLOAD_END)
-	{
-		next->block = cur->pos.block;
-		next->byte = cur->pos.byte + rest;
-	}
-	else
-	{
-		BlockNumber full;
-
-		rest -= EVENTLOG_PAYLOAD_END - cur->pos.byte;
-		full = (rest - 1) / EVENTLOG_PAYLOAD_SIZE;
-		next->block = cur->pos.block + 1 + full;
-		next->byte = EVENTLOG_PAYLOAD_START + (rest - (uint64) full * EVENTLOG_PAYLOAD_SIZE);
-	}
-	if (next->block > cur->segment.end_block ||
-		(next->block == cur->segment.end_block && next->byte > cur->segment.end_byte))
+	block = cur->pos.block;
+	byte = cur->pos.byte;
+	eventlog_page_entry_end(&block, &byte, sizeof(EventlogEntry) + (uint64) cur->entry.length);
+	if (block > cur->segment.end_block ||
+		(block == cur->segment.end_block && byte > cur->segment.end_byte))
 		eventlog_cursor_damaged(cur, "entry runs past the end of its segment");
+	next->block = (BlockNumber) block;
+	next->byte = (uint16) byte;
 	return true;
 }
 
@@ -1043,5 +1035,15 @@ eventlog_scan_lso(Relation rel, Snapshot snapshot, TransactionId *holder)
 	if (cur->pos.offset > start.offset + 1000)
 		eventlog_storage_hint_resolved(rel, &cur->pos, cur->layout);
 	eventlog_cursor_close(cur);
+	return lso;
+}
+
+int64
+eventlog_scan_lso_now(Relation rel, TransactionId *holder)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	int64		lso = eventlog_scan_lso(rel, snapshot, holder);
+
+	UnregisterSnapshot(snapshot);
 	return lso;
 }

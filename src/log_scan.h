@@ -135,4 +135,7 @@ pg_noreturn extern void eventlog_cursor_damaged(const EventlogCursor *cur, const
  */
 extern int64 eventlog_scan_lso(Relation rel, Snapshot snapshot, TransactionId *holder);
 
+/* The same as of now: with the newest snapshot. */
+extern int64 eventlog_scan_lso_now(Relation rel, TransactionId *holder);
+
 #endif							/* EVENTLOG_LOG_SCAN_H */

@@ -63,6 +63,13 @@ extern bool eventlog_storage_read_segment(Relation rel, const EventlogMetaHead *
 										  uint32 layout, uint32 number,
 										  EventlogSegment *segment);
 
+/*
+ * The same for who holds ShareUpdateExclusiveLock and has read "meta" since:
+ * the segment is there.
+ */
+extern void eventlog_storage_get_segment(Relation rel, const EventlogMeta *meta,
+										 uint32 number, EventlogSegment *segment);
+
 /* The metapage in a locked buffer, checked. */
 extern Page eventlog_storage_meta_page(Relation rel, Buffer metabuf);
 

@@ -4,10 +4,10 @@
  *	  VACUUM of a leaf: freezing by log position.
  *
  * There are no dead rows to remove, only index entries of records that are
- * below the log start, and free space at the end of the file.  VACUUM walks forward from the frozen
- * position over batches whose writers every snapshot takes for finished,
- * marks the aborted ones, and moves the position.  Below it no xid is looked
- * at again, so relfrozenxid advances to the oldest writer behind it.
+ * gone, and free space at the end of the file.  VACUUM walks forward from the
+ * frozen position over batches whose writers every snapshot takes for
+ * finished, marks the aborted ones, and moves the position.  Below it no xid
+ * is looked at again, so relfrozenxid advances to the oldest writer behind it.
  *
  * Marks are written, and WAL-logged, before the position moves past them.
  *
@@ -68,9 +68,7 @@ void
 eventlog_freeze(Relation rel, TransactionId *oldest)
 {
 	TransactionId horizon = GetOldestNonRemovableTransactionId(rel);
-
-	static SnapshotData any = {.snapshot_type = SNAPSHOT_ANY};
-	EventlogCursor *cur = eventlog_cursor_open(rel, &any, false);
+	EventlogCursor *cur = eventlog_cursor_open(rel, SnapshotAny, false);
 	EventlogPos frozen = cur->meta.frozen;
 	int64		start = frozen.offset;
 	TransactionId newest = InvalidTransactionId;
@@ -170,7 +168,6 @@ is_removed(ItemPointer tid, void *arg)
 static void
 find_present(Relation rel, Present *present)
 {
-	static SnapshotData any = {.snapshot_type = SNAPSHOT_ANY};
 	EventlogMeta meta;
 	EventlogCursor *cur;
 	int64		start = present->meta.log_start_offset;
@@ -184,7 +181,7 @@ find_present(Relation rel, Present *present)
 		return;
 	present->bits = MemoryContextAllocExtended(CurrentMemoryContext, (present->end - start) / 8 + 1,
 											   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	cur = eventlog_cursor_open(rel, &any, false);
+	cur = eventlog_cursor_open(rel, SnapshotAny, false);
 	cur->strategy = GetAccessStrategy(BAS_VACUUM);
 	while (eventlog_cursor_next_head(cur) && cur->header.base_offset < present->end)
 	{

@@ -178,7 +178,6 @@ read_head(EventlogWalk *w, const EventlogPos *at, EventlogPos *next)
 	const EventlogPageSpecial *special = special_of(w);
 	const char *head = w->page + at->byte;
 	const char *problem;
-	uint64		rest;
 	uint64		block;
 	uint64		byte;
 
@@ -212,15 +211,7 @@ read_head(EventlogWalk *w, const EventlogPos *at, EventlogPos *next)
 
 	block = at->block;
 	byte = at->byte;
-	rest = sizeof(EventlogEntry) + (uint64) w->entry.length;
-	if (byte + rest <= EVENTLOG_PAYLOAD_END)
-		byte += rest;
-	else
-	{
-		rest -= EVENTLOG_PAYLOAD_END - byte;
-		block += 1 + (rest - 1) / EVENTLOG_PAYLOAD_SIZE;
-		byte = EVENTLOG_PAYLOAD_START + 1 + (rest - 1) % EVENTLOG_PAYLOAD_SIZE;
-	}
+	eventlog_page_entry_end(&block, &byte, sizeof(EventlogEntry) + (uint64) w->entry.length);
 	if (block > w->segment.end_block ||
 		(block == w->segment.end_block && byte > w->segment.end_byte))
 		return damaged(w, at->block, at->byte, "entry runs past the end of its segment");

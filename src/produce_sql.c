@@ -156,11 +156,7 @@ get_partition(FunctionCallInfo fcinfo, int arg, const EventlogTopic *topic)
 	if (PG_ARGISNULL(arg))
 		return -1;
 	partition = PG_GETARG_INT32(arg);
-	if (partition < 0 || partition >= topic->npartitions)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("partition %d of topic \"%s\" does not exist", partition, topic->name),
-				 errdetail("The topic has partitions 0 to %d.", topic->npartitions - 1)));
+	eventlog_topic_check_partition(topic, partition);
 	return partition;
 }
 

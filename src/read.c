@@ -59,11 +59,7 @@ eventlog_read(PG_FUNCTION_ARGS)
 	from = PG_GETARG_INT64(2);
 	max_records = eventlog_max_records(fcinfo, 3);
 	deadline = eventlog_deadline(fcinfo, 4);
-	if (partition < 0 || partition >= emitter.topic->npartitions)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("partition %d of topic \"%s\" does not exist", partition, emitter.topic->name),
-				 errdetail("The topic has partitions 0 to %d.", emitter.topic->npartitions - 1)));
+	eventlog_topic_check_partition(emitter.topic, partition);
 
 	leaf = table_open(emitter.topic->leaves[partition], AccessShareLock);
 	for (;;)
@@ -367,8 +363,7 @@ eventlog_partition_status(PG_FUNCTION_ARGS)
 	if (!eventlog_topic_may_look(relid))
 		return (Datum) 0;
 	npartitions = topic->npartitions;
-	leaves = palloc(sizeof(Oid) * npartitions);
-	memcpy(leaves, topic->leaves, sizeof(Oid) * npartitions);
+	leaves = eventlog_topic_copy_leaves(topic);
 
 	for (int p = 0; p < npartitions; p++)
 	{
@@ -376,7 +371,6 @@ eventlog_partition_status(PG_FUNCTION_ARGS)
 		EventlogMetaHead meta;
 		uint32		layout;
 		int32		segments;
-		Snapshot	snapshot;
 		TransactionId holder;
 		int64		lso;
 		Datum		values[9];
@@ -384,9 +378,7 @@ eventlog_partition_status(PG_FUNCTION_ARGS)
 
 		if (leaf == NULL)
 			continue;			/* dropped meanwhile */
-		snapshot = RegisterSnapshot(GetLatestSnapshot());
-		lso = eventlog_scan_lso(leaf, snapshot, &holder);
-		UnregisterSnapshot(snapshot);
+		lso = eventlog_scan_lso_now(leaf, &holder);
 		eventlog_storage_read_meta(leaf, &meta, &layout);
 		segments = meta.active_segment - meta.first_segment + 1;
 		for (uint32 n = meta.first_segment; layout != 0 && n < meta.active_segment; n++)

@@ -139,6 +139,14 @@ eventlog_storage_read_segment(Relation rel, const EventlogMetaHead *meta, uint32
 	return true;
 }
 
+void
+eventlog_storage_get_segment(Relation rel, const EventlogMeta *meta, uint32 number,
+							 EventlogSegment *segment)
+{
+	if (!eventlog_storage_read_segment(rel, &meta->head, meta->life.layout, number, segment))
+		elog(ERROR, "segment %u of \"%s\" is not there", number, RelationGetRelationName(rel));
+}
+
 const char *
 eventlog_storage_read_page(Relation rel, BlockNumber block,
 						   BufferAccessStrategy strategy, uint16 from,

@@ -534,6 +534,25 @@ eventlog_topic_check_acl(const EventlogTopic *topic, AclMode mode)
 	passed.invalidations = invalidations;
 }
 
+Oid *
+eventlog_topic_copy_leaves(const EventlogTopic *topic)
+{
+	Oid		   *leaves = palloc(sizeof(Oid) * topic->npartitions);
+
+	memcpy(leaves, topic->leaves, sizeof(Oid) * topic->npartitions);
+	return leaves;
+}
+
+void
+eventlog_topic_check_partition(const EventlogTopic *topic, int32 partition)
+{
+	if (partition < 0 || partition >= topic->npartitions)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("partition %d of topic \"%s\" does not exist", partition, topic->name),
+				 errdetail("The topic has partitions 0 to %d.", topic->npartitions - 1)));
+}
+
 bool
 eventlog_topic_may_look(Oid relid)
 {

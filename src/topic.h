@@ -112,6 +112,15 @@ extern EventlogTopic *eventlog_topic_by_leaf(Oid leaf, int32 *partition);
  */
 extern void eventlog_topic_check_acl(const EventlogTopic *topic, AclMode mode);
 
+/*
+ * A palloc'd copy of the topic's leaves, for who opens one after the other:
+ * that can change the entry.
+ */
+extern Oid *eventlog_topic_copy_leaves(const EventlogTopic *topic);
+
+/* Raise ERRCODE_INVALID_PARAMETER_VALUE unless the topic has this partition. */
+extern void eventlog_topic_check_partition(const EventlogTopic *topic, int32 partition);
+
 /* May the current user see the state of this topic in views? */
 extern bool eventlog_topic_may_look(Oid relid);
 

@@ -294,6 +294,17 @@ eventlog_topic_catalog_update(Oid relid, const char *name, Jsonb *config)
 }
 
 void
+eventlog_topic_catalog_depend(Oid relid)
+{
+	ObjectAddress table;
+	ObjectAddress am;
+
+	ObjectAddressSet(table, RelationRelationId, relid);
+	ObjectAddressSet(am, AccessMethodRelationId, eventlog_am_oid());
+	recordDependencyOn(&table, &am, DEPENDENCY_NORMAL);
+}
+
+void
 eventlog_topic_catalog_delete(Oid relid)
 {
 	Relation	catalog = open_catalog(RowExclusiveLock);
@@ -340,14 +351,7 @@ eventlog_topic_changed(PG_FUNCTION_ARGS)
 		CacheInvalidateRelcacheByRelid(relid);
 		if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) &&
 			get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
-		{
-			ObjectAddress table;
-			ObjectAddress am;
-
-			ObjectAddressSet(table, RelationRelationId, relid);
-			ObjectAddressSet(am, AccessMethodRelationId, eventlog_am_oid());
-			recordDependencyOn(&table, &am, DEPENDENCY_NORMAL);
-		}
+			eventlog_topic_catalog_depend(relid);
 	}
 	return PointerGetDatum(NULL);
 }

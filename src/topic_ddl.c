@@ -405,8 +405,6 @@ eventlog_create_topic(PG_FUNCTION_ARGS)
 	Oid			relid;
 	Oid		   *leaves;
 	LeafTemplate template = {0};
-	ObjectAddress table;
-	ObjectAddress am;
 
 	eventlog_require_preloaded();
 	check_not_null(fcinfo, 0, "topic");
@@ -444,10 +442,7 @@ eventlog_create_topic(PG_FUNCTION_ARGS)
 	relid = create_parent(template.schema, template.table,
 						  template.key_type, template.value_type);
 
-	/* So that DROP EXTENSION ... CASCADE takes the whole topic. */
-	ObjectAddressSet(table, RelationRelationId, relid);
-	ObjectAddressSet(am, AccessMethodRelationId, eventlog_am_oid());
-	recordDependencyOn(&table, &am, DEPENDENCY_NORMAL);
+	eventlog_topic_catalog_depend(relid);
 
 	leaves = palloc(sizeof(Oid) * (partitions + 1));
 	for (int32 n = NULL_LEAF; n < partitions; n++)

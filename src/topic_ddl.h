@@ -46,6 +46,12 @@ extern void eventlog_topic_catalog_insert(Oid relid, const char *name, Jsonb *co
 										  bool default_retention);
 extern void eventlog_topic_catalog_update(Oid relid, const char *name, Jsonb *config);
 
+/*
+ * Tie a topic's table to the access method, so that DROP EXTENSION ... CASCADE
+ * takes the whole topic.
+ */
+extern void eventlog_topic_catalog_depend(Oid relid);
+
 /* Forget a table that is being dropped, topic or not. */
 extern void eventlog_topic_catalog_delete(Oid relid);
 

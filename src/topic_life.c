@@ -16,11 +16,6 @@
 #include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "catalog/dependency.h"
-#include "catalog/partition.h"
-#include "catalog/pg_am.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
@@ -198,7 +193,6 @@ eventlog_delete_records(PG_FUNCTION_ARGS)
 	int64		lso;
 	Oid			leafid;
 	Relation	leaf;
-	Snapshot	snapshot;
 	EventlogMetaHead meta;
 
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
@@ -207,19 +201,13 @@ eventlog_delete_records(PG_FUNCTION_ARGS)
 				 errmsg("partition and before_offset must not be null")));
 	partition = PG_GETARG_INT32(1);
 	before = PG_GETARG_INT64(2);
-	if (partition < 0 || partition >= topic->npartitions)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("partition %d of topic \"%s\" does not exist", partition, topic->name),
-				 errdetail("The topic has partitions 0 to %d.", topic->npartitions - 1)));
+	eventlog_topic_check_partition(topic, partition);
 	leafid = topic->leaves[partition];
 
 	/* kept to the end of the transaction: it decides where the log starts */
 	eventlog_produce_flush_all();
 	leaf = table_open(leafid, ShareUpdateExclusiveLock);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	lso = eventlog_scan_lso(leaf, snapshot, NULL);
-	UnregisterSnapshot(snapshot);
+	lso = eventlog_scan_lso_now(leaf, NULL);
 	eventlog_storage_read_meta(leaf, &meta, NULL);
 	if (before == -1)
 		before = lso;			/* Kafka's way to say "all" */
@@ -261,8 +249,7 @@ eventlog_erase(PG_FUNCTION_ARGS)
 				 errhint("Records without a key can be removed by eventlog.delete_records().")));
 	eventlog_payload_from_any(topic->key_type, PG_GETARG_DATUM(1),
 							  get_fn_expr_argtype(fcinfo->flinfo, 1), "key", &key, &key_len);
-	leaves = palloc(sizeof(Oid) * npartitions);
-	memcpy(leaves, topic->leaves, sizeof(Oid) * npartitions);
+	leaves = eventlog_topic_copy_leaves(topic);
 	eventlog_produce_flush_all();
 	for (int p = 0; p < npartitions; p++)
 	{
@@ -300,8 +287,6 @@ eventlog_adopt_topic(PG_FUNCTION_ARGS)
 	char	   *name;
 	EventlogTopic *topic;
 	bool		good;
-	ObjectAddress table;
-	ObjectAddress am;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
@@ -337,9 +322,7 @@ eventlog_adopt_topic(PG_FUNCTION_ARGS)
 	config = eventlog_topic_config_apply(eventlog_topic_config_empty(), PG_GETARG_JSONB_P(1));
 	eventlog_topic_catalog_claim_name(name, InvalidOid);
 	eventlog_topic_catalog_insert(relid, name, config, false);
-	ObjectAddressSet(table, RelationRelationId, relid);
-	ObjectAddressSet(am, AccessMethodRelationId, eventlog_am_oid());
-	recordDependencyOn(&table, &am, DEPENDENCY_NORMAL);
+	eventlog_topic_catalog_depend(relid);
 	PG_RETURN_TEXT_P(cstring_to_text(name));
 }
 
@@ -361,8 +344,7 @@ eventlog_compaction_status(PG_FUNCTION_ARGS)
 	if (topic == NULL || !eventlog_topic_may_look(relid))
 		return (Datum) 0;
 	npartitions = topic->npartitions;
-	leaves = palloc(sizeof(Oid) * npartitions);
-	memcpy(leaves, topic->leaves, sizeof(Oid) * npartitions);
+	leaves = eventlog_topic_copy_leaves(topic);
 	for (int p = 0; p < npartitions; p++)
 	{
 		Relation	leaf = try_table_open(leaves[p], AccessShareLock);
