@@ -23,13 +23,13 @@
 
 #include "access/table.h"
 #include "access/xact.h"
-#include "common/pg_prng.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/predicate.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -41,6 +41,8 @@
 #include "locktag.h"
 #include "log_scan.h"
 #include "log_storage.h"
+#include "seen.h"
+#include "wakeup.h"
 
 PG_FUNCTION_INFO_V1(eventlog_consume);
 PG_FUNCTION_INFO_V1(eventlog_commit_all);
@@ -56,6 +58,8 @@ typedef struct Claim
 	int64		position;		/* next offset that a call reads */
 	int64		committed;		/* as in the group's row; -1: no row */
 	SubTransactionId subid;		/* which took the claim */
+	bool		drained;		/* the last look came to the end of the log */
+	uint64		activity;		/* of the leaf before that look */
 } Claim;
 
 /* What a claim was before a subtransaction changed it. */
@@ -75,7 +79,18 @@ static Undo *undos = NULL;
 static int	nundos = 0;
 static int	maxundos = 0;
 
+/* Claims whose locks are just being released. */
+static const Claim *released = NULL;
+static int	nreleased = 0;
+
 /* ---- claims ---- */
+
+/* The group among those who wait. */
+static uint32
+group_id(const char *group)
+{
+	return Max(eventlog_group_hash(group), EVENTLOG_WAIT_ALONE + 1);
+}
 
 static void
 claim_tag(LOCKTAG *tag, const char *group, Oid leaf)
@@ -159,6 +174,11 @@ consume_xact_callback(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
+			released = claims;
+			nreleased = nclaims;
+			for (int i = 0; i < nclaims && event == XACT_EVENT_ABORT; i++)
+				claims[i].drained = false;
+			/* FALLTHROUGH */
 		case XACT_EVENT_PREPARE:
 			claims = NULL;
 			undos = NULL;
@@ -183,8 +203,13 @@ consume_subxact_callback(SubXactEvent event, SubTransactionId subid,
 			claims[undo->claim].committed = undo->committed;
 		}
 		/* claims are in the order in which they were taken */
+		nreleased = 0;
 		while (nclaims > 0 && claims[nclaims - 1].subid == subid)
-			nclaims--;
+		{
+			claims[--nclaims].drained = false;
+			nreleased++;
+		}
+		released = claims + nclaims;
 	}
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{
@@ -212,10 +237,32 @@ consume_subxact_callback(SubXactEvent event, SubTransactionId subid,
 	}
 }
 
+/*
+ * Claims have been released: if there may be more in their partitions, wake
+ * the next of the group.  In the memory of the transaction, which is still
+ * there.
+ */
+static void
+consume_release_callback(ResourceReleasePhase phase, bool commit, bool top_level, void *arg)
+{
+	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || nreleased == 0)
+		return;
+	for (int i = 0; i < nreleased; i++)
+	{
+		const Claim *claim = &released[i];
+
+		if (!claim->drained || claim->position > claim->committed ||
+			eventlog_activity(claim->leaf) != claim->activity)
+			eventlog_wakeup_next(claim->topic, group_id(claim->group));
+	}
+	nreleased = 0;
+}
+
 void
 eventlog_consume_init(void)
 {
 	RegisterXactCallback(consume_xact_callback, NULL);
+	RegisterResourceReleaseCallback(consume_release_callback, NULL);
 	RegisterSubXactCallback(consume_subxact_callback, NULL);
 }
 
@@ -300,10 +347,13 @@ position_in_log(const char *group, EventlogTopic *topic, int32 partition, Eventl
 }
 
 /*
- * Read what one partition has for the group, up to max_records in all.
+ * Read what one partition has for the group, up to max_records in all.  True
+ * if there was nothing, and nobody else has it: then *activity is what the
+ * leaf's was before that look.
  */
-static void
-consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, int64 max_records)
+static bool
+consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, int64 max_records,
+				  uint64 *activity)
 {
 	EventlogTopic *topic = emitter->topic;
 	Oid			leafid = topic->leaves[partition];
@@ -322,7 +372,7 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 	{
 		claim_tag(&tag, group, leafid);
 		if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
-			return;
+			return false;
 	}
 
 	leaf = try_table_open(leafid, AccessShareLock);
@@ -331,8 +381,9 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 		/* dropped meanwhile */
 		if (claim == NULL)
 			LockRelease(&tag, ExclusiveLock, false);
-		return;
+		return false;
 	}
+	*activity = eventlog_activity(leafid);
 	snapshot = eventlog_fresh_snapshot();
 	if (claim)
 	{
@@ -395,6 +446,8 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 			save_claim(claim);
 			claim->position = position;
 		}
+		claim->drained = emitter->count < max_records;
+		claim->activity = *activity;
 		if (skipped && !XactReadOnly)
 			commit_claim(claim, position);
 	}
@@ -403,7 +456,78 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 		/* nothing there: leave it to others, and spare the lock table */
 		LockRelease(&tag, ExclusiveLock, false);
 		UnlockRelationOid(leafid, AccessShareLock);
+		return !IsolationUsesXactSnapshot();
 	}
+	else
+		claim->activity = *activity;
+	return false;
+}
+
+/*
+ * One look at all partitions of the topic.
+ */
+static void
+consume_topic(EventlogEmitter *emitter, const char *group, int64 max_records)
+{
+	EventlogTopic *topic = emitter->topic;
+	EventlogSeen *seen = eventlog_seen(group, topic);
+	int32		npartitions = topic->npartitions;
+	uint64		all = eventlog_activity(topic->relid);
+	uint64		activity = 0;
+	int32		start;
+	bool		empty = true;
+
+	/* what this transaction holds comes first, so that it stays in order */
+	for (int i = 0; i < nclaims && emitter->count < max_records; i++)
+	{
+		if (claims[i].topic != topic->relid || strcmp(claims[i].group, group) != 0)
+			continue;
+		empty = false;
+		if (!claims[i].drained || claims[i].activity != eventlog_activity(claims[i].leaf))
+			(void) consume_partition(emitter, group, claims[i].partition, max_records, &activity);
+	}
+	if (seen->topic == all)
+		npartitions = 0;
+	start = npartitions <= 1 ? 0 : (int32) (eventlog_next_turn(topic->relid) % npartitions);
+	for (int i = 0; i < npartitions; i++)
+	{
+		int32		partition = (start + i) % npartitions;
+		Oid			leaf = topic->leaves[partition];
+		bool		nothing;
+
+		activity = eventlog_activity(leaf);
+		if (seen->partition[partition] == activity)
+			continue;
+		if (emitter->count >= max_records)
+		{
+			empty = false;
+			break;
+		}
+		if (nclaims > 0 && find_claim(group, leaf) != NULL)
+			continue;
+
+		/*
+		 * What comes while the claim is held wakes others in vain, so what
+		 * has come meanwhile must not be left alone.
+		 */
+		do
+			nothing = consume_partition(emitter, group, partition, max_records, &activity);
+		while (nothing && activity != eventlog_activity(leaf));
+
+		if (nothing)
+		{
+			/* looking may have rebuilt what is known of the topic */
+			seen = eventlog_seen(group, topic);
+			if (partition < seen->npartitions)
+				seen->partition[partition] = activity;
+		}
+		else
+			empty = false;
+	}
+	if (empty)
+		seen->topic = all;
+	if (!IsolationUsesXactSnapshot())
+		eventlog_seen_set_last_look(topic->relid, emitter->count < max_records ? all : 0);
 }
 
 /* Write all positions, of one group or of all. */
@@ -449,29 +573,21 @@ eventlog_consume(PG_FUNCTION_ARGS)
 	eventlog_emit_begin(&emitter, fcinfo, 1);
 	eventlog_group_check(group, emitter.topic);
 
-	while (max_records > 0)
+	for (bool waiting = false; max_records > 0; waiting = true)
 	{
-		int32		npartitions = emitter.topic->npartitions;
-		int32		start = npartitions <= 1 ? 0 :
-			(int32) (pg_prng_uint64(&pg_global_prng_state) % npartitions);
-
-		/* what this transaction holds comes first, so that it stays in order */
-		for (int i = 0; i < nclaims && emitter.count < max_records; i++)
-		{
-			if (claims[i].topic == emitter.topic->relid && strcmp(claims[i].group, group) == 0)
-				consume_partition(&emitter, group, claims[i].partition, max_records);
-		}
-		for (int i = 0; i < npartitions && emitter.count < max_records; i++)
-		{
-			int32		partition = (start + i) % npartitions;
-
-			if (find_claim(group, emitter.topic->leaves[partition]) == NULL)
-				consume_partition(&emitter, group, partition, max_records);
-		}
-		if (emitter.count > 0 || !eventlog_wait_a_moment(deadline))
+		if (waiting)
+			eventlog_wait_on(emitter.topic->relid, group_id(group), PG_UINT64_MAX);
+		consume_topic(&emitter, group, max_records);
+		if (emitter.count > 0 || !eventlog_wait_possible(deadline))
 			break;
-		emitter.topic = eventlog_topic_after_wait(emitter.topic);
+		if (waiting)
+		{
+			if (!eventlog_wait_sleep(deadline))
+				break;
+			emitter.topic = eventlog_topic_after_wait(emitter.topic);
+		}
 	}
+	eventlog_wait_end();
 	if (auto_commit)
 		commit_claims(group);
 	return (Datum) 0;

@@ -16,8 +16,6 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -28,9 +26,6 @@
 #include "emit.h"
 #include "log_slot.h"
 #include "payload.h"
-
-/* How often a waiting function looks for new records. */
-#define POLL_MS		5
 
 /* attributes of eventlog.record */
 #define RECORD_TOPIC	0
@@ -134,23 +129,6 @@ eventlog_fresh_snapshot(void)
 {
 	return RegisterSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() :
 							GetLatestSnapshot());
-}
-
-bool
-eventlog_wait_a_moment(TimestampTz deadline)
-{
-	long		left;
-
-	if (IsolationUsesXactSnapshot())
-		return false;
-	left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-	if (left <= 0)
-		return false;
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 Min(left, POLL_MS), PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-	return true;
 }
 
 EventlogTopic *

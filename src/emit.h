@@ -47,12 +47,6 @@ extern void eventlog_emit(EventlogEmitter *emitter, int32 partition, const Event
 extern Snapshot eventlog_fresh_snapshot(void);
 
 /*
- * Wait a moment for new records.  False when the deadline has passed, or when
- * a newer snapshot could not see more anyway.
- */
-extern bool eventlog_wait_a_moment(TimestampTz deadline);
-
-/*
  * The topic as it is now, after a wait: partitions may have been added.
  * Errors: it does not exist any more.
  */

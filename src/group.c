@@ -510,3 +510,9 @@ eventlog_group_forget_topic(Oid topic)
 	delete_rows("committed_offset", OFFSET_TOPIC, topic);
 	delete_rows("consumer_group", GROUP_TOPIC, topic);
 }
+
+uint64
+eventlog_group_generation(void)
+{
+	return 1;					/* to come with the cache of groups */
+}

@@ -20,6 +20,7 @@
 #include "shmem.h"
 #include "topic.h"
 #include "utility.h"
+#include "wakeup.h"
 #include "worker.h"
 
 PG_MODULE_MAGIC;
@@ -57,6 +58,7 @@ _PG_init(void)
 	eventlog_produce_init();
 	eventlog_query_init();
 	eventlog_consume_init();
+	eventlog_wakeup_init();
 	eventlog_plan_init();
 	eventlog_launcher_init();
 	preloaded = true;

@@ -22,6 +22,7 @@
 #include "log_retention.h"
 #include "log_storage.h"
 #include "produce_buffer.h"
+#include "wakeup.h"
 #include "worker_slot.h"
 
 /* WAL of a bulk load that is left to the WAL writer at a time. */
@@ -172,6 +173,7 @@ eventlog_buffer_append(LeafBuffer *buffer, bool final)
 		}
 	}
 
+	eventlog_wakeup_at_end(buffer->topic, buffer->leaf);
 	while (buffer->first)
 	{
 		PendingBatch *batch = buffer->first;

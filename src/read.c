@@ -31,6 +31,7 @@
 #include "log_storage.h"
 #include "payload.h"
 #include "produce.h"
+#include "wakeup.h"
 
 PG_FUNCTION_INFO_V1(eventlog_read);
 PG_FUNCTION_INFO_V1(eventlog_tail);
@@ -62,11 +63,14 @@ eventlog_read(PG_FUNCTION_ARGS)
 	eventlog_topic_check_partition(emitter.topic, partition);
 
 	leaf = table_open(emitter.topic->leaves[partition], AccessShareLock);
-	for (;;)
+	for (bool waiting = false;; waiting = true)
 	{
-		Snapshot	snapshot = eventlog_fresh_snapshot();
+		Snapshot	snapshot;
 		EventlogRecord rec;
 
+		if (waiting)
+			eventlog_wait_on(RelationGetRelid(leaf), EVENTLOG_WAIT_ALONE, PG_UINT64_MAX);
+		snapshot = eventlog_fresh_snapshot();
 		if (cur == NULL)
 		{
 			PredicateLockRelation(leaf, snapshot);
@@ -97,9 +101,12 @@ eventlog_read(PG_FUNCTION_ARGS)
 				eventlog_cursor_damaged(cur, cur->reader.error);
 		}
 		UnregisterSnapshot(snapshot);
-		if (emitter.count > 0 || max_records == 0 || !eventlog_wait_a_moment(deadline))
+		if (emitter.count > 0 || max_records == 0 || !eventlog_wait_possible(deadline))
+			break;
+		if (waiting && !eventlog_wait_sleep(deadline))
 			break;
 	}
+	eventlog_wait_end();
 	eventlog_cursor_close(cur);
 	table_close(leaf, NoLock);
 	return (Datum) 0;
@@ -262,11 +269,16 @@ eventlog_tail(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	first_call = (tails == NULL || hash_search(tails, &topic->relid, HASH_FIND, NULL) == NULL);
 
-	for (;;)
+	for (bool waiting = false;; waiting = true)
 	{
-		Snapshot	snapshot = eventlog_fresh_snapshot();
-		TailState  *state = get_tail(topic, snapshot, (int) n);
+		Snapshot	snapshot;
+		TailState  *state;
 		int			from;
+
+		if (waiting)
+			eventlog_wait_on(topic->relid, EVENTLOG_WAIT_ALONE, PG_UINT64_MAX);
+		snapshot = eventlog_fresh_snapshot();
+		state = get_tail(topic, snapshot, (int) n);
 
 		for (int p = 0; p < topic->npartitions; p++)
 		{
@@ -336,10 +348,16 @@ eventlog_tail(PG_FUNCTION_ARGS)
 			nulls[4] = (tr->value == (Datum) 0);
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		}
-		if (nrecords > 0 || n == 0 || !eventlog_wait_a_moment(deadline))
+		if (nrecords > 0 || n == 0 || !eventlog_wait_possible(deadline))
 			break;
-		topic = eventlog_topic_after_wait(topic);
+		if (waiting)
+		{
+			if (!eventlog_wait_sleep(deadline))
+				break;
+			topic = eventlog_topic_after_wait(topic);
+		}
 	}
+	eventlog_wait_end();
 	return (Datum) 0;
 }
 
