@@ -41,7 +41,9 @@
 #include "locktag.h"
 #include "log_scan.h"
 #include "log_storage.h"
+#include "poll.h"
 #include "seen.h"
+#include "subscription.h"
 #include "wakeup.h"
 
 PG_FUNCTION_INFO_V1(eventlog_consume);
@@ -346,6 +348,65 @@ position_in_log(const char *group, EventlogTopic *topic, int32 partition, Eventl
 	return Max(position, start);
 }
 
+int64
+eventlog_consume_position(const char *group, EventlogTopic *topic, int32 partition,
+						  Snapshot snapshot, int64 *committed)
+{
+	bool		newer;
+	int64		position;
+
+	*committed = eventlog_group_get_offset(group, topic->relid, partition, snapshot, &newer);
+	if (newer)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent consumption"),
+				 errdetail("Group \"%s\" has committed an offset of partition %d since this transaction's snapshot was taken.",
+						   group, partition),
+				 errhint("The transaction might succeed if retried.")));
+	position = *committed >= 0 ? *committed : eventlog_group_start(group, topic->relid);
+	if (position < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("consumer group \"%s\" has no committed offset for partition %d of topic \"%s\"",
+						group, partition, topic->name),
+				 errdetail("The group was created with start \"none\"."),
+				 errhint("Consume with another group, created with start \"earliest\", \"latest\" or a timestamp.")));
+	return position;
+}
+
+int64
+eventlog_consume_records(EventlogEmitter *emitter, const char *group, Relation leaf,
+						 int32 partition, Snapshot snapshot, int64 position, bool first,
+						 int64 max_records, bool *skipped)
+{
+	uint64		before = emitter->count;
+	EventlogCursor *cur;
+	EventlogRecord rec;
+
+	PredicateLockRelation(leaf, snapshot);
+	cur = eventlog_cursor_open(leaf, snapshot, true);
+	position = position_in_log(group, emitter->topic, partition, cur, position, first, skipped);
+	eventlog_cursor_seek(cur, position);
+	while (emitter->count < max_records && eventlog_cursor_next(cur))
+	{
+		while (emitter->count < max_records && eventlog_batch_next(&cur->reader, &rec))
+		{
+			if (rec.offset < position)
+				continue;
+			eventlog_emit(emitter, partition, &rec);
+			position = rec.offset + 1;
+		}
+		if (cur->reader.error)
+			eventlog_cursor_damaged(cur, cur->reader.error);
+	}
+
+	/* having come to the end, pass over what aborted behind the last record */
+	if (emitter->count > before && !cur->on_batch)
+		position = Max(position, cur->pos.offset);
+	eventlog_cursor_close(cur);
+	return position;
+}
+
 /*
  * Read what one partition has for the group, up to max_records in all.  True
  * if there was nothing, and nobody else has it: then *activity is what the
@@ -362,8 +423,6 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 	LOCKTAG		tag;
 	Relation	leaf;
 	Snapshot	snapshot;
-	EventlogCursor *cur;
-	EventlogRecord rec;
 	int64		position,
 				committed;
 	bool		skipped;
@@ -391,49 +450,10 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 		committed = claim->committed;
 	}
 	else
-	{
-		bool		newer;
+		position = eventlog_consume_position(group, topic, partition, snapshot, &committed);
 
-		committed = eventlog_group_get_offset(group, topic->relid, partition, snapshot, &newer);
-		if (newer)
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("could not serialize access due to concurrent consumption"),
-					 errdetail("Group \"%s\" has committed an offset of partition %d since this transaction's snapshot was taken.",
-							   group, partition),
-					 errhint("The transaction might succeed if retried.")));
-		position = committed >= 0 ? committed : eventlog_group_start(group, topic->relid);
-		if (position < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("consumer group \"%s\" has no committed offset for partition %d of topic \"%s\"",
-							group, partition, topic->name),
-					 errdetail("The group was created with start \"none\"."),
-					 errhint("Consume with another group, created with start \"earliest\", \"latest\" or a timestamp.")));
-	}
-
-	PredicateLockRelation(leaf, snapshot);
-	cur = eventlog_cursor_open(leaf, snapshot, true);
-	position = position_in_log(group, topic, partition, cur, position, committed < 0 && claim == NULL,
-							   &skipped);
-	eventlog_cursor_seek(cur, position);
-	while (emitter->count < max_records && eventlog_cursor_next(cur))
-	{
-		while (emitter->count < max_records && eventlog_batch_next(&cur->reader, &rec))
-		{
-			if (rec.offset < position)
-				continue;
-			eventlog_emit(emitter, partition, &rec);
-			position = rec.offset + 1;
-		}
-		if (cur->reader.error)
-			eventlog_cursor_damaged(cur, cur->reader.error);
-	}
-
-	/* having come to the end, pass over what aborted behind the last record */
-	if (emitter->count > before && !cur->on_batch)
-		position = Max(position, cur->pos.offset);
-	eventlog_cursor_close(cur);
+	position = eventlog_consume_records(emitter, group, leaf, partition, snapshot, position,
+										committed < 0 && claim == NULL, max_records, &skipped);
 	UnregisterSnapshot(snapshot);
 	table_close(leaf, NoLock);
 
@@ -604,6 +624,7 @@ eventlog_commit_all(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("commit()");
 	PreventCommandIfParallelMode("commit()");
 	commit_claims(NULL);
+	eventlog_subscription_commit();
 	PG_RETURN_VOID();
 }
 
@@ -633,6 +654,8 @@ eventlog_commit_one(PG_FUNCTION_ARGS)
 	next_offset = PG_GETARG_INT64(3);
 	eventlog_topic_check_acl(topic, ACL_SELECT);
 
+	if (eventlog_poll_commit_one(group, topic, partition, next_offset))
+		PG_RETURN_VOID();
 	if (partition >= 0 && partition < topic->npartitions)
 		claim = find_claim(group, topic->leaves[partition]);
 	if (claim == NULL)

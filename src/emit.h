@@ -37,6 +37,14 @@ typedef struct EventlogEmitter
  */
 extern void eventlog_emit_begin(EventlogEmitter *emitter, FunctionCallInfo fcinfo, int arg);
 
+/*
+ * The same for a function whose records are of several topics: name the topic
+ * of those that follow by eventlog_emit_set_topic().  If "arg" is not negative,
+ * the form is typed, and records of only that topic are wanted.
+ */
+extern void eventlog_emit_begin_topics(EventlogEmitter *emitter, FunctionCallInfo fcinfo, int arg);
+extern void eventlog_emit_set_topic(EventlogEmitter *emitter, EventlogTopic *topic);
+
 /* Return one record. */
 extern void eventlog_emit(EventlogEmitter *emitter, int32 partition, const EventlogRecord *rec);
 

@@ -516,3 +516,9 @@ eventlog_group_generation(void)
 {
 	return 1;					/* to come with the cache of groups */
 }
+
+int
+eventlog_group_max_poll_ms(const char *group, Oid topic)
+{
+	return 300000;
+}

@@ -69,6 +69,9 @@ extern void eventlog_group_forget_topic(Oid topic);
 #define ERRCODE_EVENTLOG_OFFSET_OUT_OF_RANGE	MAKE_SQLSTATE('L', 'G', '0', '0', '1')
 #define ERRCODE_EVENTLOG_OFFSET_DIVERGED		MAKE_SQLSTATE('L', 'G', '0', '0', '2')
 
+/* The group's max.poll.interval.ms. */
+extern int	eventlog_group_max_poll_ms(const char *group, Oid topic);
+
 /* Another number whenever a catalogue row of a group may have changed. */
 extern uint64 eventlog_group_generation(void);
 

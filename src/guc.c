@@ -18,6 +18,7 @@
 
 int			eventlog_producer_buffer = 32 * 1024;	/* boot value: 32 MB */
 bool		eventlog_auto_create_groups = true; /* boot value */
+int			eventlog_max_assignments = 16384;	/* boot value */
 bool		eventlog_maintenance = true;	/* boot value */
 int			eventlog_maintenance_interval = 10 * 1000;	/* boot value: 10 s */
 int			eventlog_max_maintenance_workers = 2;	/* boot value */
@@ -58,6 +59,14 @@ eventlog_guc_init(void)
 							&eventlog_maintenance_interval,
 							10 * 1000, 100, 24 * 60 * 60 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("eventlog.max_assignments",
+							"Partitions that members of all consumer groups can share at a time.",
+							"Each partition of a topic counts once for each group with members that have subscribed to it, and each topic once for each such member.",
+							&eventlog_max_assignments,
+							16384, 64, 1024 * 1024,
+							PGC_POSTMASTER, 0,
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("eventlog.max_maintenance_workers",

@@ -19,6 +19,7 @@
 #include "query.h"
 #include "shmem.h"
 #include "topic.h"
+#include "subscription.h"
 #include "utility.h"
 #include "wakeup.h"
 #include "worker.h"
@@ -59,6 +60,7 @@ _PG_init(void)
 	eventlog_query_init();
 	eventlog_consume_init();
 	eventlog_wakeup_init();
+	eventlog_subscription_init();
 	eventlog_plan_init();
 	eventlog_launcher_init();
 	preloaded = true;

@@ -14,6 +14,7 @@
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 
+#include "member.h"
 #include "shmem.h"
 #include "wakeup.h"
 
@@ -40,6 +41,7 @@ shmem_request(void)
 	RequestAddinShmemSpace(shared_size());
 	RequestNamedLWLockTranche(SHMEM_NAME, 1);
 	RequestAddinShmemSpace(eventlog_wakeup_shmem_size());
+	RequestAddinShmemSpace(eventlog_member_shmem_size());
 }
 
 static void
@@ -61,6 +63,7 @@ shmem_startup(void)
 			pg_atomic_init_u32(&eventlog_shared->databases[i].wake, 0);
 	}
 	eventlog_wakeup_shmem_init();
+	eventlog_member_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 

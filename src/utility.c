@@ -45,6 +45,7 @@
 #include "partition_catalog.h"
 #include "produce.h"
 #include "topic_ddl.h"
+#include "subscription.h"
 #include "utility.h"
 #include "wakeup.h"
 
@@ -319,6 +320,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 	Oid			relid = InvalidOid;
 	char	   *new_name = NULL;
 	bool		ends_prepared = false;
+	bool		discards_all = tag == T_DiscardStmt &&
+		((DiscardStmt *) pstmt->utilityStmt)->target == DISCARD_ALL;
 
 	if (tag == T_TransactionStmt)
 	{
@@ -348,6 +351,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 	/* the transaction that was prepared may have produced, whoever ends it */
 	if (ends_prepared)
 		eventlog_wakeup_everybody();
+	if (discards_all)
+		eventlog_subscription_end();
 
 	if (tag == T_TruncateStmt && OidIsValid(eventlog_am_oid()))
 		note_truncation((TruncateStmt *) pstmt->utilityStmt);

@@ -56,7 +56,6 @@
 
 #define ACTIVITY_SLOTS		16384	/* a power of two */
 #define NPARTITIONS			16
-#define WAITS_PER_BACKEND	8
 #define FANOUT				2
 
 /* A waiter looks again by itself this often. */
@@ -114,7 +113,7 @@ typedef struct Waiter
 typedef struct BackendWait
 {
 	pg_atomic_uint32 woken;		/* since the last look */
-	Waiter		waiters[WAITS_PER_BACKEND];
+	Waiter		waiters[EVENTLOG_MAX_WAITS];
 } BackendWait;
 
 typedef struct WakeupShared
@@ -139,6 +138,7 @@ static Touched *touched = NULL;	/* in TopMemoryContext */
 static int	ntouched = 0;
 static int	maxtouched = 0;
 
+static bool begun = false;		/* nothing has been missed since */
 static int	nwaits = 0;			/* waiters of ours that were registered */
 static bool exit_callback = false;
 
@@ -399,6 +399,7 @@ unregister(bool unused)
 	BackendWait *mine;
 	bool		woken;
 
+	begun = false;
 	if (nwaits == 0)
 		return;
 	mine = &shared->backends[eventlog_my_procno()];
@@ -432,6 +433,14 @@ wakeup_exit(int code, Datum arg)
 }
 
 void
+eventlog_wait_begin(void)
+{
+	pg_atomic_write_u32(&shared->backends[eventlog_my_procno()].woken, 0);
+	pg_memory_barrier();
+	begun = true;
+}
+
+void
 eventlog_wait_on(Oid relid, uint32 group, uint64 mask)
 {
 	int32		procno = eventlog_my_procno();
@@ -454,10 +463,10 @@ eventlog_wait_on(Oid relid, uint32 group, uint64 mask)
 	key.group = group;
 	key.procno = group == EVENTLOG_WAIT_ALONE ? procno : -1;
 
-	if (nwaits == WAITS_PER_BACKEND)
+	if (nwaits == EVENTLOG_MAX_WAITS)
 		elog(ERROR, "too many things to wait for");
-	if (nwaits == 0)
-		pg_atomic_write_u32(&mine->woken, 0);
+	if (!begun)
+		eventlog_wait_begin();
 	waiter = &mine->waiters[nwaits];
 	waiter->procno = procno;
 	waiter->mask = mask;
@@ -591,7 +600,7 @@ shared_size(void)
 static long
 max_waiters(void)
 {
-	return (long) eventlog_max_procno() * WAITS_PER_BACKEND;
+	return (long) eventlog_max_procno() * EVENTLOG_MAX_WAITS;
 }
 
 Size

@@ -20,6 +20,9 @@
 /* A group that any of its waiters may stand for; 0: one waits for oneself. */
 #define EVENTLOG_WAIT_ALONE		0
 
+/* A backend can wait for this many things at a time. */
+#define EVENTLOG_MAX_WAITS		8
+
 /* Bit of a leaf in the mask of a waiter on its topic. */
 #define eventlog_leaf_bit(leaf)	(UINT64CONST(1) << ((leaf) & 63))
 
@@ -56,10 +59,14 @@ extern void eventlog_wakeup_backend(int procno);
  * backend is woken, so register again before each look.  End with
  * eventlog_wait_end(); an error ends it by itself.
  *
+ * What eventlog_wakeup_backend() tells is not lost from eventlog_wait_begin()
+ * on; the first eventlog_wait_on() calls it if need be.
+ *
  * relid: a leaf, a topic, or InvalidOid for all of the database.  Of waiters of
  * the same group on the same relid, one is woken each time.  mask: only changes
  * of leaves with these bits are of interest.
  */
+extern void eventlog_wait_begin(void);
 extern void eventlog_wait_on(Oid relid, uint32 group, uint64 mask);
 
 /*
