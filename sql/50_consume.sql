@@ -11,6 +11,12 @@ CREATE TABLE eventlog.consumer_group (
 );
 COMMENT ON TABLE eventlog.consumer_group IS
 'catalogue of consumer groups, a row for each topic that a group consumes; read eventlog.consumer_groups';
+COMMENT ON COLUMN eventlog.consumer_group.name IS 'name of the group';
+COMMENT ON COLUMN eventlog.consumer_group.topic IS 'the topic''s table';
+COMMENT ON COLUMN eventlog.consumer_group.owner IS 'role whose members may use the group';
+COMMENT ON COLUMN eventlog.consumer_group.start IS 'where the group began: as given to create_group()';
+COMMENT ON COLUMN eventlog.consumer_group.config IS 'configs that were set; the others have their defaults';
+COMMENT ON COLUMN eventlog.consumer_group.created_at IS 'when the group was made for this topic';
 SELECT pg_catalog.pg_extension_config_dump('eventlog.consumer_group', '');
 
 CREATE TABLE eventlog.committed_offset (
@@ -19,10 +25,20 @@ CREATE TABLE eventlog.committed_offset (
 	partition int NOT NULL,
 	next_offset bigint NOT NULL,
 	committed_at timestamptz NOT NULL,
-	PRIMARY KEY (consumer_group, topic, partition)
+	version bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 40);
+CREATE UNIQUE INDEX committed_offset_position
+	ON eventlog.committed_offset (consumer_group, topic, partition, version DESC);
+ALTER TABLE eventlog.committed_offset REPLICA IDENTITY USING INDEX committed_offset_position;
 COMMENT ON TABLE eventlog.committed_offset IS
 'committed offsets of consumer groups: the next to read; read eventlog.consumer_groups';
+COMMENT ON COLUMN eventlog.committed_offset.consumer_group IS 'name of the group';
+COMMENT ON COLUMN eventlog.committed_offset.topic IS 'the topic''s table';
+COMMENT ON COLUMN eventlog.committed_offset.partition IS 'partition of the topic';
+COMMENT ON COLUMN eventlog.committed_offset.next_offset IS 'the next offset to read';
+COMMENT ON COLUMN eventlog.committed_offset.committed_at IS 'when it was set';
+COMMENT ON COLUMN eventlog.committed_offset.version IS
+'counts the pages that the row has moved through; newer versions come first in the index, so that a search passes no dead rows';
 SELECT pg_catalog.pg_extension_config_dump('eventlog.committed_offset', '');
 
 CREATE FUNCTION eventlog.create_group(

@@ -41,6 +41,7 @@
 #include "locktag.h"
 #include "log_scan.h"
 #include "log_storage.h"
+#include "position.h"
 
 PG_FUNCTION_INFO_V1(eventlog_consume);
 PG_FUNCTION_INFO_V1(eventlog_commit_all);
@@ -242,7 +243,7 @@ eventlog_consume_moved(const char *group, Oid leaf, int64 next_offset)
 static void
 commit_claim(Claim *claim, int64 next_offset)
 {
-	eventlog_group_set_offset(claim->group, claim->topic, claim->partition, next_offset);
+	eventlog_position_set(claim->group, claim->topic, claim->partition, next_offset);
 	save_claim(claim);
 	claim->committed = next_offset;
 }
@@ -341,10 +342,11 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 	}
 	else
 	{
-		bool		newer;
+		EventlogPosition found;
 
-		committed = eventlog_group_get_offset(group, topic->relid, partition, snapshot, &newer);
-		if (newer)
+		eventlog_position_get(group, topic->relid, partition, snapshot, &found);
+		committed = found.next_offset;
+		if (found.newer)
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("could not serialize access due to concurrent consumption"),

@@ -43,6 +43,7 @@
 #include "log_scan.h"
 #include "log_storage.h"
 #include "payload.h"
+#include "position.h"
 
 PG_FUNCTION_INFO_V1(eventlog_create_group);
 
@@ -54,14 +55,6 @@ PG_FUNCTION_INFO_V1(eventlog_create_group);
 #define GROUP_CONFIG	5
 #define GROUP_CREATED	6
 #define GROUP_NATTS		6
-
-/* eventlog.committed_offset */
-#define OFFSET_GROUP		1
-#define OFFSET_TOPIC		2
-#define OFFSET_PARTITION	3
-#define OFFSET_NEXT			4
-#define OFFSET_COMMITTED_AT 5
-#define OFFSET_NATTS		5
 
 static Oid
 eventlog_relation(const char *name)
@@ -410,79 +403,13 @@ eventlog_create_group(PG_FUNCTION_ARGS)
 			else
 				offset = eventlog_scan_lso_now(leaf, NULL);
 			table_close(leaf, NoLock);
-			eventlog_group_set_offset(group, topic->relid, p, offset);
+			eventlog_position_set(group, topic->relid, p, offset);
 		}
 	}
 	PG_RETURN_VOID();
 }
 
 /* ---- committed offsets ---- */
-
-static HeapTuple
-find_offset(Relation rel, const char *group, Oid topic, int32 partition, Snapshot snapshot)
-{
-	ScanKeyData keys[3];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&keys[0], OFFSET_GROUP, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(group));
-	keys[0].sk_collation = C_COLLATION_OID;
-	ScanKeyInit(&keys[1], OFFSET_TOPIC, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(topic));
-	ScanKeyInit(&keys[2], OFFSET_PARTITION, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(partition));
-	scan = systable_beginscan(rel, eventlog_relation("committed_offset_pkey"), true, snapshot, 3, keys);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		tuple = heap_copytuple(tuple);
-	systable_endscan(scan);
-	return tuple;
-}
-
-int64
-eventlog_group_get_offset(const char *group, Oid topic, int32 partition,
-						  Snapshot snapshot, bool *newer)
-{
-	Relation	rel = table_open(eventlog_relation("committed_offset"), AccessShareLock);
-	HeapTuple	tuple;
-	int64		result = -1;
-
-	/* as the claim's holder we see the newest version, whoever wrote it */
-	tuple = find_offset(rel, group, topic, partition, SnapshotSelf);
-	*newer = false;
-	if (HeapTupleIsValid(tuple))
-	{
-		TransactionId xmin = HeapTupleHeaderGetXmin(tuple->t_data);
-		bool		isnull;
-
-		result = DatumGetInt64(heap_getattr(tuple, OFFSET_NEXT, RelationGetDescr(rel), &isnull));
-		*newer = !HeapTupleHeaderXminFrozen(tuple->t_data) &&
-			!TransactionIdIsCurrentTransactionId(xmin) && XidInMVCCSnapshot(xmin, snapshot);
-	}
-	table_close(rel, AccessShareLock);
-	return result;
-}
-
-void
-eventlog_group_set_offset(const char *group, Oid topic, int32 partition, int64 next_offset)
-{
-	Relation	rel = table_open(eventlog_relation("committed_offset"), RowExclusiveLock);
-	HeapTuple	old = find_offset(rel, group, topic, partition, SnapshotSelf);
-	Datum		values[OFFSET_NATTS];
-	bool		nulls[OFFSET_NATTS] = {false};
-	HeapTuple	tuple;
-
-	values[OFFSET_GROUP - 1] = CStringGetTextDatum(group);
-	values[OFFSET_TOPIC - 1] = ObjectIdGetDatum(topic);
-	values[OFFSET_PARTITION - 1] = Int32GetDatum(partition);
-	values[OFFSET_NEXT - 1] = Int64GetDatum(next_offset);
-	values[OFFSET_COMMITTED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-	if (HeapTupleIsValid(old))
-		CatalogTupleUpdate(rel, &old->t_self, tuple);
-	else
-		CatalogTupleInsert(rel, tuple);
-	table_close(rel, NoLock);
-	CommandCounterIncrement();
-}
 
 static void
 delete_rows(const char *relname, AttrNumber topic_att, Oid topic)
@@ -507,6 +434,6 @@ delete_rows(const char *relname, AttrNumber topic_att, Oid topic)
 void
 eventlog_group_forget_topic(Oid topic)
 {
-	delete_rows("committed_offset", OFFSET_TOPIC, topic);
+	eventlog_position_forget(NULL, topic);
 	delete_rows("consumer_group", GROUP_TOPIC, topic);
 }

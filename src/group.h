@@ -21,21 +21,6 @@
  */
 extern void eventlog_group_check(const char *group, EventlogTopic *topic);
 
-/*
- * Committed offset (the next to read) of a group's partition as a snapshot
- * sees it, or -1 if there is none.  *newer is set if a version exists that
- * the snapshot does not see.
- */
-extern int64 eventlog_group_get_offset(const char *group, Oid topic, int32 partition,
-									   Snapshot snapshot, bool *newer);
-
-/*
- * Set it, in this transaction.  The caller holds the claim, so nobody else
- * writes the row.
- */
-extern void eventlog_group_set_offset(const char *group, Oid topic, int32 partition,
-									  int64 next_offset);
-
 /* Where the group begins without a committed offset: 0, or -1 if nowhere. */
 extern int64 eventlog_group_start(const char *group, Oid topic);
 

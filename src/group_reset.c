@@ -27,6 +27,7 @@
 #include "log_scan.h"
 #include "log_storage.h"
 #include "payload.h"
+#include "position.h"
 #include "topic.h"
 
 PG_FUNCTION_INFO_V1(eventlog_reset_offsets);
@@ -209,10 +210,9 @@ eventlog_reset_offsets(PG_FUNCTION_ARGS)
 	for (int p = 0; p < npartitions; p++)
 	{
 		Relation	leaf;
-		Snapshot	snapshot;
+		EventlogPosition position;
 		int64		old,
 					new;
-		bool		newer;
 		Datum		values[4];
 		bool		nulls[4] = {false};
 
@@ -224,14 +224,13 @@ eventlog_reset_offsets(PG_FUNCTION_ARGS)
 		leaf = try_table_open(leaves[p], AccessShareLock);
 		if (leaf == NULL)
 			continue;			/* dropped meanwhile */
-		snapshot = RegisterSnapshot(GetLatestSnapshot());
-		old = eventlog_group_get_offset(group, relid, p, snapshot, &newer);
-		UnregisterSnapshot(snapshot);
+		eventlog_position_get(group, relid, p, NULL, &position);
+		old = position.next_offset;
 		new = target_offset(&reset, leaf, p, old);
 		table_close(leaf, NoLock);
 		if (!dry_run)
 		{
-			eventlog_group_set_offset(group, relid, p, new);
+			eventlog_position_set(group, relid, p, new);
 			eventlog_consume_moved(group, leaves[p], new);
 		}
 		values[0] = topic_name;

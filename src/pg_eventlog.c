@@ -15,6 +15,7 @@
 #include "log_plan.h"
 #include "log_xlog.h"
 #include "pg_eventlog.h"
+#include "position.h"
 #include "produce.h"
 #include "query.h"
 #include "shmem.h"
@@ -56,6 +57,7 @@ _PG_init(void)
 	eventlog_utility_init();
 	eventlog_produce_init();
 	eventlog_query_init();
+	eventlog_position_init();
 	eventlog_consume_init();
 	eventlog_plan_init();
 	eventlog_launcher_init();
