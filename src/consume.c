@@ -252,8 +252,9 @@ commit_claim(Claim *claim, int64 next_offset)
 
 /*
  * Where to go on if the log does not hold the position.  "first" says that the
- * group has never had one.  *skipped is set if the group goes on at the end of
- * the log: that has to be written down, or it would skip what comes meanwhile.
+ * group has never had one.  *skipped is set if the group goes on elsewhere than
+ * at the log's start: that has to be written down, or it would skip what comes
+ * meanwhile.
  */
 static int64
 position_in_log(const char *group, EventlogTopic *topic, int32 partition, EventlogCursor *cur,
@@ -271,6 +272,11 @@ position_in_log(const char *group, EventlogTopic *topic, int32 partition, Eventl
 			case EVENTLOG_RESET_LATEST:
 				*skipped = true;
 				return eventlog_scan_lso(cur->rel, cur->snapshot, NULL);
+			case EVENTLOG_RESET_DURATION:
+			case EVENTLOG_RESET_TIME:
+				*skipped = true;
+				return eventlog_group_offset_for_time(cur->rel,
+													  eventlog_group_reset_time(group, topic->relid));
 			case EVENTLOG_RESET_ERROR:
 				ereport(ERROR,
 						(errcode(ERRCODE_EVENTLOG_OFFSET_OUT_OF_RANGE),
@@ -449,7 +455,7 @@ eventlog_consume(PG_FUNCTION_ARGS)
 	if (auto_commit)
 		PreventCommandIfReadOnly("consume()");
 	eventlog_emit_begin(&emitter, fcinfo, 1);
-	eventlog_group_check(group, emitter.topic);
+	eventlog_group_check(group, emitter.topic, EVENTLOG_GROUP_CONSUME);
 
 	while (max_records > 0)
 	{

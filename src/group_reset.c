@@ -5,7 +5,8 @@
  *
  * The targets are those of Kafka's consumer-groups tool.  Each partition's
  * claim is taken first, which waits (as long as lock_timeout allows) for the
- * transaction that consumes it; it is kept to the end of the transaction.
+ * transaction that consumes it; it is kept to the end of the transaction.  As
+ * in Kafka, offsets are not reset while the group has members.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,6 +27,7 @@
 #include "group.h"
 #include "log_scan.h"
 #include "log_storage.h"
+#include "member.h"
 #include "payload.h"
 #include "position.h"
 #include "topic.h"
@@ -197,6 +199,11 @@ eventlog_reset_offsets(PG_FUNCTION_ARGS)
 	topic = eventlog_topic_by_name(text_to_cstring(PG_GETARG_TEXT_PP(1)), false);
 	eventlog_topic_check_acl(topic, ACL_SELECT);
 	eventlog_group_check_own(group, topic);
+	if (!dry_run && eventlog_member_count(group) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("consumer group \"%s\" has members", group),
+				 errhint("Offsets are reset while a group is inactive: have its members call eventlog.unsubscribe(), or end their sessions.")));
 	reset.target = find_target(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	parse_value(&reset, PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	if (!PG_ARGISNULL(4))

@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 
 #include "consume.h"
+#include "group.h"
 #include "guc.h"
 #include "log_plan.h"
 #include "log_xlog.h"
@@ -57,6 +58,7 @@ _PG_init(void)
 	eventlog_utility_init();
 	eventlog_produce_init();
 	eventlog_query_init();
+	eventlog_group_init();
 	eventlog_position_init();
 	eventlog_consume_init();
 	eventlog_plan_init();
