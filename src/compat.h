@@ -36,6 +36,18 @@ typedef RelFileNode EventlogFileId;
 #define EventlogAmSetNewFile	relation_set_new_filenode
 #endif
 
+/* 16: simple_heap_update tells which indexes, too (19d8e2308bc). */
+#if PG_VERSION_NUM >= 160000
+#define eventlog_heap_update(rel, tid, tuple) \
+	do { \
+		TU_UpdateIndexes which_; \
+\
+		simple_heap_update((rel), (tid), (tuple), &which_); \
+	} while (0)
+#else
+#define eventlog_heap_update(rel, tid, tuple)	simple_heap_update((rel), (tid), (tuple))
+#endif
+
 /* 16: variable-length datum macros moved to varatt.h (d952373a987). */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"

@@ -42,6 +42,7 @@
 #include "log_scan.h"
 #include "log_storage.h"
 #include "poll.h"
+#include "position.h"
 #include "seen.h"
 #include "subscription.h"
 #include "wakeup.h"
@@ -291,7 +292,7 @@ eventlog_consume_moved(const char *group, Oid leaf, int64 next_offset)
 static void
 commit_claim(Claim *claim, int64 next_offset)
 {
-	eventlog_group_set_offset(claim->group, claim->topic, claim->partition, next_offset);
+	eventlog_position_set(claim->group, claim->topic, claim->partition, next_offset);
 	save_claim(claim);
 	claim->committed = next_offset;
 }
@@ -300,8 +301,9 @@ commit_claim(Claim *claim, int64 next_offset)
 
 /*
  * Where to go on if the log does not hold the position.  "first" says that the
- * group has never had one.  *skipped is set if the group goes on at the end of
- * the log: that has to be written down, or it would skip what comes meanwhile.
+ * group has never had one.  *skipped is set if the group goes on elsewhere than
+ * at the log's start: that has to be written down, or it would skip what comes
+ * meanwhile.
  */
 static int64
 position_in_log(const char *group, EventlogTopic *topic, int32 partition, EventlogCursor *cur,
@@ -319,6 +321,11 @@ position_in_log(const char *group, EventlogTopic *topic, int32 partition, Eventl
 			case EVENTLOG_RESET_LATEST:
 				*skipped = true;
 				return eventlog_scan_lso(cur->rel, cur->snapshot, NULL);
+			case EVENTLOG_RESET_DURATION:
+			case EVENTLOG_RESET_TIME:
+				*skipped = true;
+				return eventlog_group_offset_for_time(cur->rel,
+													  eventlog_group_reset_time(group, topic->relid));
 			case EVENTLOG_RESET_ERROR:
 				ereport(ERROR,
 						(errcode(ERRCODE_EVENTLOG_OFFSET_OUT_OF_RANGE),
@@ -352,11 +359,14 @@ int64
 eventlog_consume_position(const char *group, EventlogTopic *topic, int32 partition,
 						  Snapshot snapshot, int64 *committed)
 {
-	bool		newer;
+	EventlogPosition found;
 	int64		position;
 
-	*committed = eventlog_group_get_offset(group, topic->relid, partition, snapshot, &newer);
-	if (newer)
+	eventlog_position_get(group, topic->relid, partition, snapshot, &found);
+	if (TransactionIdIsValid(found.writer))
+		return -1;
+	*committed = found.next_offset;
+	if (found.newer)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not serialize access due to concurrent consumption"),
@@ -451,6 +461,14 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 	}
 	else
 		position = eventlog_consume_position(group, topic, partition, snapshot, &committed);
+	if (position < 0)
+	{
+		/* before a crash, a transaction had the claim that is now prepared */
+		UnregisterSnapshot(snapshot);
+		table_close(leaf, NoLock);
+		LockRelease(&tag, ExclusiveLock, false);
+		return false;
+	}
 
 	position = eventlog_consume_records(emitter, group, leaf, partition, snapshot, position,
 										committed < 0 && claim == NULL, max_records, &skipped);
@@ -591,7 +609,7 @@ eventlog_consume(PG_FUNCTION_ARGS)
 	if (auto_commit)
 		PreventCommandIfReadOnly("consume()");
 	eventlog_emit_begin(&emitter, fcinfo, 1);
-	eventlog_group_check(group, emitter.topic);
+	eventlog_group_check(group, emitter.topic, EVENTLOG_GROUP_CONSUME);
 
 	for (bool waiting = false; max_records > 0; waiting = true)
 	{

@@ -34,7 +34,8 @@ extern int64 eventlog_consume_records(EventlogEmitter *emitter, const char *grou
 
 /*
  * Committed offset of a group's partition, or where the group starts; then
- * *committed is -1.  Errors: ERRCODE_T_R_SERIALIZATION_FAILURE (the snapshot
+ * *committed is -1.  Returns -1 if another transaction, in progress, has
+ * written it; which the holder of a claim does not meet.  Errors: ERRCODE_T_R_SERIALIZATION_FAILURE (the snapshot
  * does not see it), ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE (start "none").
  */
 extern int64 eventlog_consume_position(const char *group, EventlogTopic *topic, int32 partition,

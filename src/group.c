@@ -1,77 +1,193 @@
 /*-------------------------------------------------------------------------
  *
  * group.c
- *	  Consumer groups and their committed offsets, as catalogue rows.
+ *	  Finding consumer groups, and deciding who may use them how.
  *
- * eventlog.consumer_group has a row for each topic that a group consumes;
- * eventlog.committed_offset one for each partition of which it has committed
- * an offset.  Both are ordinary tables, so positions commit and roll back with
- * everything else; a claim (consume.c) makes the writer of a position single.
+ * What C code needs to know of groups is kept in this backend's memory; that a
+ * group does not exist is not kept.  An invalidation of
+ * eventlog.consumer_group, which whoever changes that table sends with the
+ * transaction, makes everything be read again.
  *
- * A first consume makes the group.  Workers that start together must not wait
- * for each other's transactions there: whoever finds that another one is just
- * making the group goes on without it.
+ * A first consume makes the group, and a first use decides in which way it is
+ * used from then on: by transactions or by members.  Workers that start
+ * together must not wait for each other's transactions there: a consumer that
+ * finds that another one is just making the group goes on without it.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/heapam.h"
-#include "access/htup_details.h"
+#include "compat.h"
+
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/indexing.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_collation.h"
 #include "common/hashfn.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "utils/acl.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/jsonb.h"
-#include "utils/lsyscache.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
 #include "group.h"
+#include "group_catalog.h"
 #include "guc.h"
 #include "locktag.h"
 #include "log_scan.h"
 #include "log_storage.h"
 #include "payload.h"
+#include "position.h"
+#include "topic_config.h"
 
-PG_FUNCTION_INFO_V1(eventlog_create_group);
+/* More groups than this are forgotten, all at once. */
+#define MAX_CACHED	1024
 
-/* eventlog.consumer_group */
-#define GROUP_NAME		1
-#define GROUP_TOPIC		2
-#define GROUP_OWNER		3
-#define GROUP_START		4
-#define GROUP_CONFIG	5
-#define GROUP_CREATED	6
-#define GROUP_NATTS		6
+#define KEY_SIZE	(offsetof(EventlogGroup, topic) + sizeof(Oid))
 
-/* eventlog.committed_offset */
-#define OFFSET_GROUP		1
-#define OFFSET_TOPIC		2
-#define OFFSET_PARTITION	3
-#define OFFSET_NEXT			4
-#define OFFSET_COMMITTED_AT 5
-#define OFFSET_NATTS		5
+static HTAB *groups = NULL;
+static const EventlogGroup *last_found = NULL;
 
-static Oid
-eventlog_relation(const char *name)
+/* Grows with each change; entries of an older one are read again. */
+static uint64 generation = 1;
+
+/* eventlog.consumer_group, as of the last reading */
+static Oid	catalog = InvalidOid;
+
+/* ---- the cache ---- */
+
+static void
+relation_changed(Datum arg, Oid relid)
 {
-	Oid			oid = get_relname_relid(name, get_namespace_oid("eventlog", false));
-
-	if (!OidIsValid(oid))
-		elog(ERROR, "relation eventlog.%s does not exist", name);
-	return oid;
+	if (!OidIsValid(relid) || relid == catalog)
+		generation++;
 }
+
+void
+eventlog_group_init(void)
+{
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+}
+
+static void
+make_cache(void)
+{
+	HASHCTL		ctl = {0};
+
+	last_found = NULL;
+	if (groups != NULL)
+		hash_destroy(groups);
+	groups = NULL;
+	ctl.hcxt = TopMemoryContext;
+	ctl.keysize = KEY_SIZE;
+	ctl.entrysize = sizeof(EventlogGroup);
+	groups = hash_create("eventlog groups", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/* Read a group from the table; NULL if there is no row. */
+static const EventlogGroup *
+read_group(const EventlogGroup *key)
+{
+	uint64		before = generation;
+	EventlogGroupRow *row;
+	EventlogGroupConfig config;
+	EventlogGroup *entry;
+
+	catalog = eventlog_group_catalog_oid();
+	row = eventlog_group_catalog_get(key->name, key->topic);
+	if (row == NULL)
+	{
+		hash_search(groups, key, HASH_REMOVE, NULL);
+		return NULL;
+	}
+	eventlog_group_config_read(row->config, &config);
+
+	/* no error from here on, but out of memory */
+	if (hash_get_num_entries(groups) >= MAX_CACHED)
+		make_cache();
+	entry = hash_search(groups, key, HASH_ENTER, NULL);
+	entry->owner = row->owner;
+	entry->start = strcmp(row->start, "none") == 0 ? -1 : 0;
+	entry->use = row->use;
+	entry->config = config;
+
+	/*
+	 * If something changed while we read, what we have is at least as new as
+	 * what the caller could rely on; the next lookup reads again.
+	 */
+	entry->generation = before;
+	return entry;
+}
+
+const EventlogGroup *
+eventlog_group_find(const char *group, Oid topic)
+{
+	EventlogGroup key;
+	const EventlogGroup *entry;
+	MemoryContext scratch,
+				old;
+
+	if (likely(last_found != NULL && last_found->generation == generation &&
+			   last_found->topic == topic && strcmp(last_found->name, group) == 0))
+		return last_found;
+
+	last_found = NULL;
+	if (strlen(group) > EVENTLOG_GROUP_NAME_MAX)
+		return NULL;
+	if (groups == NULL)
+		make_cache();
+	memset(&key, 0, KEY_SIZE);
+	strcpy(key.name, group);
+	key.topic = topic;
+	entry = hash_search(groups, &key, HASH_FIND, NULL);
+	if (entry == NULL || entry->generation != generation)
+	{
+		scratch = AllocSetContextCreate(CurrentMemoryContext, "eventlog group", ALLOCSET_SMALL_SIZES);
+		old = MemoryContextSwitchTo(scratch);
+		entry = read_group(&key);
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(scratch);
+	}
+	last_found = entry;
+	return entry;
+}
+
+uint64
+eventlog_group_generation(void)
+{
+	return generation;
+}
+
+int64
+eventlog_group_start(const char *group, Oid topic)
+{
+	const EventlogGroup *entry = eventlog_group_find(group, topic);
+
+	return entry != NULL ? entry->start : 0;
+}
+
+EventlogResetPolicy
+eventlog_group_reset_policy(const char *group, Oid topic)
+{
+	const EventlogGroup *entry = eventlog_group_find(group, topic);
+
+	return entry != NULL ? entry->config.reset : EVENTLOG_RESET_ERROR;
+}
+
+int64
+eventlog_group_reset_time(const char *group, Oid topic)
+{
+	const EventlogGroup *entry = eventlog_group_find(group, topic);
+	int64		now = eventlog_timestamp_to_ms(GetCurrentTimestamp());
+
+	if (entry == NULL)
+		return now;
+	return entry->config.reset == EVENTLOG_RESET_TIME ? entry->config.reset_ms :
+		Max(now - entry->config.reset_ms, 0);
+}
+
+/* ---- checks ---- */
 
 uint32
 eventlog_group_hash(const char *group)
@@ -79,8 +195,8 @@ eventlog_group_hash(const char *group)
 	return DatumGetUInt32(hash_any((const unsigned char *) group, strlen(group)));
 }
 
-static void
-check_name(const char *group)
+void
+eventlog_group_check_name(const char *group)
 {
 	if (group[0] == '\0' || strlen(group) > EVENTLOG_GROUP_NAME_MAX)
 		ereport(ERROR,
@@ -89,59 +205,9 @@ check_name(const char *group)
 				 errdetail("A group's name has 1 to %d bytes.", EVENTLOG_GROUP_NAME_MAX)));
 }
 
-/* ---- groups ---- */
-
-/*
- * Find the row of a group and topic.  The copy is palloc'd.
- */
-static HeapTuple
-find_group(Relation rel, const char *group, Oid topic, Snapshot snapshot)
+void
+eventlog_group_check_owner(const char *group, Oid owner)
 {
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&keys[0], GROUP_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(group));
-	keys[0].sk_collation = C_COLLATION_OID;
-	ScanKeyInit(&keys[1], GROUP_TOPIC, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(topic));
-	scan = systable_beginscan(rel, eventlog_relation("consumer_group_pkey"), true, snapshot, 2, keys);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		tuple = heap_copytuple(tuple);
-	systable_endscan(scan);
-	return tuple;
-}
-
-static void
-insert_group(Relation rel, const char *group, Oid topic, const char *start, Datum config)
-{
-	Datum		values[GROUP_NATTS];
-	bool		nulls[GROUP_NATTS] = {false};
-	HeapTuple	tuple;
-
-	values[GROUP_NAME - 1] = CStringGetTextDatum(group);
-	values[GROUP_TOPIC - 1] = ObjectIdGetDatum(topic);
-	values[GROUP_OWNER - 1] = ObjectIdGetDatum(GetUserId());
-	values[GROUP_START - 1] = CStringGetTextDatum(start);
-	values[GROUP_CONFIG - 1] = config;
-	values[GROUP_CREATED - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-	CatalogTupleInsert(rel, tuple);
-	CommandCounterIncrement();
-}
-
-static Datum
-empty_config(void)
-{
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
-}
-
-static void
-check_owner(HeapTuple tuple, TupleDesc desc, const char *group)
-{
-	bool		isnull;
-	Oid			owner = DatumGetObjectId(heap_getattr(tuple, GROUP_OWNER, desc, &isnull));
-
 	if (!has_privs_of_role(GetUserId(), owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -150,174 +216,147 @@ check_owner(HeapTuple tuple, TupleDesc desc, const char *group)
 				 errhint("Consume as a member of that role, or under another group's name.")));
 }
 
-void
-eventlog_group_check(const char *group, EventlogTopic *topic)
+static void
+check_use(const char *group, EventlogGroupUse is, EventlogGroupUse wanted)
 {
-	Relation	rel;
-	Snapshot	snapshot;
-	HeapTuple	tuple;
-	LOCKTAG		tag;
-
-	check_name(group);
-	rel = table_open(eventlog_relation("consumer_group"), AccessShareLock);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	tuple = find_group(rel, group, topic->relid, snapshot);
-	UnregisterSnapshot(snapshot);
-	if (HeapTupleIsValid(tuple))
-	{
-		check_owner(tuple, RelationGetDescr(rel), group);
-		heap_freetuple(tuple);
-		table_close(rel, AccessShareLock);
+	if (is == EVENTLOG_GROUP_UNUSED || is == wanted)
 		return;
-	}
-	if (!eventlog_auto_create_groups)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("consumer group \"%s\" of topic \"%s\" does not exist", group, topic->name),
-				 errhint("Create it with eventlog.create_group(), or set eventlog.auto_create_groups.")));
-	PreventCommandIfReadOnly("consume()");
-
-	/* is somebody else just making it? */
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, topic->relid, eventlog_group_hash(group),
-						 EVENTLOG_LOCK_NEW_GROUP);
-	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
-	{
-		snapshot = RegisterSnapshot(GetLatestSnapshot());
-		tuple = find_group(rel, group, topic->relid, snapshot);
-		UnregisterSnapshot(snapshot);
-		if (!HeapTupleIsValid(tuple))
-		{
-			table_close(rel, NoLock);
-			rel = table_open(eventlog_relation("consumer_group"), RowExclusiveLock);
-			insert_group(rel, group, topic->relid, "earliest", empty_config());
-			ereport(NOTICE,
-					(errmsg("consumer group \"%s\" of topic \"%s\" has been created", group, topic->name),
-					 errdetail("It starts at the earliest record.")));
-		}
-	}
-	table_close(rel, NoLock);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 is == EVENTLOG_GROUP_MEMBERS ?
+			 errmsg("consumer group \"%s\" has members, and is not for consume()", group) :
+			 errmsg("consumer group \"%s\" is for consume(), and has no members", group),
+			 errdetail("A group is used in one way, which its first use decides."),
+			 is == EVENTLOG_GROUP_MEMBERS ?
+			 errhint("Call eventlog.subscribe() and eventlog.poll(), or, while it has no member, change it by eventlog.alter_group() with {\"group.type\": \"consume\"}.") :
+			 errhint("Call eventlog.consume(), or, while nobody consumes, change it by eventlog.alter_group() with {\"group.type\": \"members\"}.")));
 }
 
-int64
-eventlog_group_start(const char *group, Oid topic)
+/*
+ * A group is used in the same way on all topics.  What others call by the same
+ * name elsewhere is another group.
+ */
+static void
+check_use_elsewhere(const char *group, EventlogGroupUse wanted)
 {
-	Relation	rel = table_open(eventlog_relation("consumer_group"), AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	HeapTuple	tuple = find_group(rel, group, topic, snapshot);
-	int64		start = 0;
+	List	   *rows = eventlog_group_catalog_list(group);
+	ListCell   *lc;
 
-	UnregisterSnapshot(snapshot);
-	if (HeapTupleIsValid(tuple))
+	foreach(lc, rows)
 	{
-		bool		isnull;
-		Datum		value = heap_getattr(tuple, GROUP_START, RelationGetDescr(rel), &isnull);
+		EventlogGroupRow *row = lfirst(lc);
 
-		if (strcmp(TextDatumGetCString(value), "none") == 0)
-			start = -1;
-		heap_freetuple(tuple);
+		if (has_privs_of_role(GetUserId(), row->owner))
+			check_use(group, row->use, wanted);
 	}
-	table_close(rel, AccessShareLock);
-	return start;
-}
-
-/* ---- configs ---- */
-
-#define AUTO_OFFSET_RESET	"auto.offset.reset"
-
-static const char *const reset_policies[] = {
-	[EVENTLOG_RESET_ERROR] = "none",
-	[EVENTLOG_RESET_EARLIEST] = "earliest",
-	[EVENTLOG_RESET_LATEST] = "latest"
-};
-
-static bool
-find_policy(const JsonbValue *value, EventlogResetPolicy *policy)
-{
-	for (int i = 0; value != NULL && value->type == jbvString && i < lengthof(reset_policies); i++)
-	{
-		if (strlen(reset_policies[i]) == value->val.string.len &&
-			memcmp(reset_policies[i], value->val.string.val, value->val.string.len) == 0)
-		{
-			*policy = (EventlogResetPolicy) i;
-			return true;
-		}
-	}
-	return false;
 }
 
 static void
-check_config(Jsonb *config)
+new_group_tag(LOCKTAG *tag, const char *group, Oid topic)
 {
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue	value;
-	EventlogResetPolicy policy;
-
-	if (!JB_ROOT_IS_OBJECT(config))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("configs of a consumer group must be a JSON object"),
-				 errhint("For example: '{\"auto.offset.reset\": \"earliest\"}'.")));
-	it = JsonbIteratorInit(&config->root);
-	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY &&
-			(value.val.string.len != strlen(AUTO_OFFSET_RESET) ||
-			 memcmp(value.val.string.val, AUTO_OFFSET_RESET, value.val.string.len) != 0))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("unknown config \"%s\" of a consumer group",
-							pnstrdup(value.val.string.val, value.val.string.len)),
-					 errhint("Groups have the config \"%s\".", AUTO_OFFSET_RESET)));
-		if (token == WJB_VALUE && !find_policy(&value, &policy))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("invalid value for config \"%s\" of a consumer group", AUTO_OFFSET_RESET),
-					 errdetail("It must be \"earliest\", \"latest\" or \"none\".")));
-	}
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, topic, eventlog_group_hash(group), EVENTLOG_LOCK_NEW_GROUP);
 }
 
-EventlogResetPolicy
-eventlog_group_reset_policy(const char *group, Oid topic)
+bool
+eventlog_group_lock(const char *group, Oid topic, bool wait)
 {
-	Relation	rel = table_open(eventlog_relation("consumer_group"), AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	HeapTuple	tuple = find_group(rel, group, topic, snapshot);
-	EventlogResetPolicy policy = EVENTLOG_RESET_ERROR;
+	LOCKTAG		tag;
 
-	UnregisterSnapshot(snapshot);
-	if (HeapTupleIsValid(tuple))
+	new_group_tag(&tag, group, topic);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+eventlog_group_unlock(const char *group, Oid topic)
+{
+	LOCKTAG		tag;
+
+	new_group_tag(&tag, group, topic);
+	LockRelease(&tag, ExclusiveLock, false);
+}
+
+/*
+ * A group that is not there, or that nobody has used yet.
+ */
+static void
+first_use(const char *group, EventlogTopic *topic, EventlogGroupUse use)
+{
+	Oid			relid = topic->relid;
+	EventlogGroupRow *row;
+
+	if (!eventlog_group_lock(group, relid, use == EVENTLOG_GROUP_MEMBERS))
+		return;					/* somebody else is just making it */
+	row = eventlog_group_catalog_get(group, relid);
+	if (row != NULL && row->use != EVENTLOG_GROUP_UNUSED)
 	{
-		bool		isnull;
-		Jsonb	   *config = DatumGetJsonbP(heap_getattr(tuple, GROUP_CONFIG, RelationGetDescr(rel), &isnull));
-		JsonbValue	value;
-
-		(void) find_policy(getKeyJsonValueFromContainer(&config->root, AUTO_OFFSET_RESET,
-														strlen(AUTO_OFFSET_RESET), &value),
-						   &policy);
-		heap_freetuple(tuple);
+		/* somebody else just has */
+		eventlog_group_unlock(group, relid);
+		eventlog_group_check_owner(group, row->owner);
+		check_use(group, row->use, use);
+		return;
 	}
-	table_close(rel, AccessShareLock);
-	return policy;
+	if (row != NULL)
+		eventlog_group_check_owner(group, row->owner);
+	check_use_elsewhere(group, use);
+	if (row != NULL)
+	{
+		eventlog_group_catalog_update(row, row->config, use);
+		return;
+	}
+	eventlog_group_catalog_insert(group, relid, "earliest", eventlog_topic_config_empty(), use);
+	ereport(NOTICE,
+			(errmsg("consumer group \"%s\" of topic \"%s\" has been created", group, topic->name),
+			 errdetail("It starts at the earliest record.")));
+}
+
+void
+eventlog_group_check(const char *group, EventlogTopic *topic, EventlogGroupUse use)
+{
+	const EventlogGroup *entry = eventlog_group_find(group, topic->relid);
+
+	if (entry != NULL)
+	{
+		eventlog_group_check_owner(group, entry->owner);
+		if (likely(entry->use == use))
+			return;
+		check_use(group, entry->use, use);
+		if (XactReadOnly)
+			return;				/* left to who may write */
+	}
+	else
+	{
+		eventlog_group_check_name(group);
+		if (!eventlog_auto_create_groups)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("consumer group \"%s\" of topic \"%s\" does not exist", group, topic->name),
+					 errhint("Create it with eventlog.create_group(), or set eventlog.auto_create_groups.")));
+		PreventCommandIfReadOnly(use == EVENTLOG_GROUP_MEMBERS ? "subscribe()" : "consume()");
+	}
+	first_use(group, topic, use);
 }
 
 void
 eventlog_group_check_own(const char *group, EventlogTopic *topic)
 {
-	Relation	rel = table_open(eventlog_relation("consumer_group"), AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	HeapTuple	tuple = find_group(rel, group, topic->relid, snapshot);
+	const EventlogGroup *entry = eventlog_group_find(group, topic->relid);
 
-	UnregisterSnapshot(snapshot);
-	if (!HeapTupleIsValid(tuple))
+	if (entry == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("consumer group \"%s\" of topic \"%s\" does not exist", group, topic->name),
 				 errhint("Create it with eventlog.create_group().")));
-	check_owner(tuple, RelationGetDescr(rel), group);
-	heap_freetuple(tuple);
-	table_close(rel, AccessShareLock);
+	eventlog_group_check_owner(group, entry->owner);
 }
+
+void
+eventlog_group_forget_topic(Oid topic)
+{
+	eventlog_position_forget(NULL, topic);
+	eventlog_group_catalog_forget(topic);
+}
+
+/* ---- positions by time ---- */
 
 int64
 eventlog_group_offset_for_time(Relation leaf, int64 time_ms)
@@ -344,181 +383,4 @@ eventlog_group_offset_for_time(Relation leaf, int64 time_ms)
 	eventlog_cursor_close(cur);
 	UnregisterSnapshot(snapshot);
 	return result;
-}
-
-/*
- * create_group(consumer_group, topic, start, config)
- */
-Datum
-eventlog_create_group(PG_FUNCTION_ARGS)
-{
-	char	   *group,
-			   *start;
-	EventlogTopic *topic;
-	Relation	rel;
-	LOCKTAG		tag;
-	Snapshot	snapshot;
-	bool		latest,
-				by_time;
-	int64		time_ms = 0;
-
-	for (int i = 0; i < 4; i++)
-	{
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("arguments of create_group() must not be null")));
-	}
-	group = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	check_name(group);
-	topic = eventlog_topic_by_name(text_to_cstring(PG_GETARG_TEXT_PP(1)), false);
-	start = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	eventlog_topic_check_acl(topic, ACL_SELECT);
-	PreventCommandIfReadOnly("create_group()");
-	check_config(PG_GETARG_JSONB_P(3));
-
-	latest = (strcmp(start, "latest") == 0);
-	by_time = !latest && strcmp(start, "earliest") != 0 && strcmp(start, "none") != 0;
-	if (by_time)
-		time_ms = eventlog_timestamp_to_ms(DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
-																				   CStringGetDatum(start),
-																				   ObjectIdGetDatum(InvalidOid),
-																				   Int32GetDatum(-1))));
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, topic->relid, eventlog_group_hash(group),
-						 EVENTLOG_LOCK_NEW_GROUP);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	rel = table_open(eventlog_relation("consumer_group"), RowExclusiveLock);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	if (HeapTupleIsValid(find_group(rel, group, topic->relid, snapshot)))
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("consumer group \"%s\" of topic \"%s\" exists already", group, topic->name)));
-	UnregisterSnapshot(snapshot);
-	insert_group(rel, group, topic->relid, start, PG_GETARG_DATUM(3));
-	table_close(rel, NoLock);
-
-	if (latest || by_time)
-	{
-		for (int p = 0; p < topic->npartitions; p++)
-		{
-			Relation	leaf = table_open(topic->leaves[p], AccessShareLock);
-			int64		offset;
-
-			if (by_time)
-				offset = eventlog_group_offset_for_time(leaf, time_ms);
-			else
-				offset = eventlog_scan_lso_now(leaf, NULL);
-			table_close(leaf, NoLock);
-			eventlog_group_set_offset(group, topic->relid, p, offset);
-		}
-	}
-	PG_RETURN_VOID();
-}
-
-/* ---- committed offsets ---- */
-
-static HeapTuple
-find_offset(Relation rel, const char *group, Oid topic, int32 partition, Snapshot snapshot)
-{
-	ScanKeyData keys[3];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&keys[0], OFFSET_GROUP, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(group));
-	keys[0].sk_collation = C_COLLATION_OID;
-	ScanKeyInit(&keys[1], OFFSET_TOPIC, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(topic));
-	ScanKeyInit(&keys[2], OFFSET_PARTITION, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(partition));
-	scan = systable_beginscan(rel, eventlog_relation("committed_offset_pkey"), true, snapshot, 3, keys);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		tuple = heap_copytuple(tuple);
-	systable_endscan(scan);
-	return tuple;
-}
-
-int64
-eventlog_group_get_offset(const char *group, Oid topic, int32 partition,
-						  Snapshot snapshot, bool *newer)
-{
-	Relation	rel = table_open(eventlog_relation("committed_offset"), AccessShareLock);
-	HeapTuple	tuple;
-	int64		result = -1;
-
-	/* as the claim's holder we see the newest version, whoever wrote it */
-	tuple = find_offset(rel, group, topic, partition, SnapshotSelf);
-	*newer = false;
-	if (HeapTupleIsValid(tuple))
-	{
-		TransactionId xmin = HeapTupleHeaderGetXmin(tuple->t_data);
-		bool		isnull;
-
-		result = DatumGetInt64(heap_getattr(tuple, OFFSET_NEXT, RelationGetDescr(rel), &isnull));
-		*newer = !HeapTupleHeaderXminFrozen(tuple->t_data) &&
-			!TransactionIdIsCurrentTransactionId(xmin) && XidInMVCCSnapshot(xmin, snapshot);
-	}
-	table_close(rel, AccessShareLock);
-	return result;
-}
-
-void
-eventlog_group_set_offset(const char *group, Oid topic, int32 partition, int64 next_offset)
-{
-	Relation	rel = table_open(eventlog_relation("committed_offset"), RowExclusiveLock);
-	HeapTuple	old = find_offset(rel, group, topic, partition, SnapshotSelf);
-	Datum		values[OFFSET_NATTS];
-	bool		nulls[OFFSET_NATTS] = {false};
-	HeapTuple	tuple;
-
-	values[OFFSET_GROUP - 1] = CStringGetTextDatum(group);
-	values[OFFSET_TOPIC - 1] = ObjectIdGetDatum(topic);
-	values[OFFSET_PARTITION - 1] = Int32GetDatum(partition);
-	values[OFFSET_NEXT - 1] = Int64GetDatum(next_offset);
-	values[OFFSET_COMMITTED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-	if (HeapTupleIsValid(old))
-		CatalogTupleUpdate(rel, &old->t_self, tuple);
-	else
-		CatalogTupleInsert(rel, tuple);
-	table_close(rel, NoLock);
-	CommandCounterIncrement();
-}
-
-static void
-delete_rows(const char *relname, AttrNumber topic_att, Oid topic)
-{
-	Oid			relid = get_relname_relid(relname, get_namespace_oid("eventlog", false));
-	Relation	rel;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	if (!OidIsValid(relid))
-		return;					/* the extension is being dropped, too */
-	rel = table_open(relid, RowExclusiveLock);
-	ScanKeyInit(&key, topic_att, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(topic));
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		CatalogTupleDelete(rel, &tuple->t_self);
-	systable_endscan(scan);
-	table_close(rel, NoLock);
-}
-
-void
-eventlog_group_forget_topic(Oid topic)
-{
-	delete_rows("committed_offset", OFFSET_TOPIC, topic);
-	delete_rows("consumer_group", GROUP_TOPIC, topic);
-}
-
-uint64
-eventlog_group_generation(void)
-{
-	return 1;					/* to come with the cache of groups */
-}
-
-int
-eventlog_group_max_poll_ms(const char *group, Oid topic)
-{
-	return 300000;
 }

@@ -5,7 +5,8 @@
  *
  * The targets are those of Kafka's consumer-groups tool.  Each partition's
  * claim is taken first, which waits (as long as lock_timeout allows) for the
- * transaction that consumes it; it is kept to the end of the transaction.
+ * transaction that consumes it; it is kept to the end of the transaction.  As
+ * in Kafka, offsets are not reset while the group has members.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,8 +27,11 @@
 #include "group.h"
 #include "log_scan.h"
 #include "log_storage.h"
+#include "member.h"
 #include "payload.h"
+#include "position.h"
 #include "topic.h"
+#include "wakeup.h"
 
 PG_FUNCTION_INFO_V1(eventlog_reset_offsets);
 
@@ -196,6 +200,11 @@ eventlog_reset_offsets(PG_FUNCTION_ARGS)
 	topic = eventlog_topic_by_name(text_to_cstring(PG_GETARG_TEXT_PP(1)), false);
 	eventlog_topic_check_acl(topic, ACL_SELECT);
 	eventlog_group_check_own(group, topic);
+	if (!dry_run && eventlog_member_count(group) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("consumer group \"%s\" has members", group),
+				 errhint("Offsets are reset while a group is inactive: have its members call eventlog.unsubscribe(), or end their sessions.")));
 	reset.target = find_target(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	parse_value(&reset, PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	if (!PG_ARGISNULL(4))
@@ -209,10 +218,9 @@ eventlog_reset_offsets(PG_FUNCTION_ARGS)
 	for (int p = 0; p < npartitions; p++)
 	{
 		Relation	leaf;
-		Snapshot	snapshot;
+		EventlogPosition position;
 		int64		old,
 					new;
-		bool		newer;
 		Datum		values[4];
 		bool		nulls[4] = {false};
 
@@ -224,14 +232,14 @@ eventlog_reset_offsets(PG_FUNCTION_ARGS)
 		leaf = try_table_open(leaves[p], AccessShareLock);
 		if (leaf == NULL)
 			continue;			/* dropped meanwhile */
-		snapshot = RegisterSnapshot(GetLatestSnapshot());
-		old = eventlog_group_get_offset(group, relid, p, snapshot, &newer);
-		UnregisterSnapshot(snapshot);
+		eventlog_position_get(group, relid, p, NULL, &position);
+		old = position.next_offset;
 		new = target_offset(&reset, leaf, p, old);
 		table_close(leaf, NoLock);
 		if (!dry_run)
 		{
-			eventlog_group_set_offset(group, relid, p, new);
+			eventlog_position_set(group, relid, p, new);
+			eventlog_wakeup_at_end(relid, leaves[p]);
 			eventlog_consume_moved(group, leaves[p], new);
 		}
 		values[0] = topic_name;

@@ -11,10 +11,12 @@
 #include "miscadmin.h"
 
 #include "consume.h"
+#include "group.h"
 #include "guc.h"
 #include "log_plan.h"
 #include "log_xlog.h"
 #include "pg_eventlog.h"
+#include "position.h"
 #include "produce.h"
 #include "query.h"
 #include "shmem.h"
@@ -58,6 +60,8 @@ _PG_init(void)
 	eventlog_utility_init();
 	eventlog_produce_init();
 	eventlog_query_init();
+	eventlog_group_init();
+	eventlog_position_init();
 	eventlog_consume_init();
 	eventlog_wakeup_init();
 	eventlog_subscription_init();

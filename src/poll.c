@@ -204,16 +204,20 @@ look(EventlogAssigned *a, EventlogEmitter *emitter, int64 max_records)
 		position = a->position;
 		if (position < 0)
 		{
-			int64		committed;
+			int64		committed = -1;
 
 			position = eventlog_consume_position(group, topic, a->owned.partition, snapshot,
 												 &committed);
 			first = committed < 0;
-			a->clean = position;
 		}
-		eventlog_subscription_save(a);
-		position = eventlog_consume_records(emitter, group, leaf, a->owned.partition, snapshot,
-											position, first, max_records, &skipped);
+		if (position >= 0)
+		{
+			eventlog_subscription_save(a);
+			if (a->position < 0)
+				a->clean = position;
+			position = eventlog_consume_records(emitter, group, leaf, a->owned.partition,
+												snapshot, position, first, max_records, &skipped);
+		}
 		UnregisterSnapshot(snapshot);
 	}
 	PG_CATCH();
@@ -224,6 +228,12 @@ look(EventlogAssigned *a, EventlogEmitter *emitter, int64 max_records)
 	}
 	PG_END_TRY();
 	table_close(leaf, NoLock);
+	if (position < 0)
+	{
+		/* a prepared transaction has written it; its end wakes everybody */
+		eventlog_member_done(&a->owned);
+		return;
+	}
 
 	if (a->position < 0 && !skipped && emitter->count == before)
 		a->clean = position;

@@ -34,6 +34,7 @@
 
 #include "group.h"
 #include "guc.h"
+#include "position.h"
 #include "subscription.h"
 #include "topic_ddl.h"
 #include "wakeup.h"
@@ -282,7 +283,7 @@ look_up(bool first, List **oids)
 		EventlogTopic *topic = eventlog_topic_by_relid(lfirst_oid(lc));
 
 		if (topic != NULL)
-			eventlog_group_check(group, topic);
+			eventlog_group_check(group, topic, EVENTLOG_GROUP_MEMBERS);
 		topic = eventlog_topic_by_relid(lfirst_oid(lc));
 		if (topic != NULL)
 			add_wanted(&result, topic);
@@ -299,14 +300,16 @@ join(List *wanted, List *oids)
 	int			n = 0;
 	int			npartitions = 0;
 	ListCell   *lc;
+	const EventlogGroup *found;
 
 	foreach(lc, wanted)
 	{
 		array[n] = *(EventlogWanted *) lfirst(lc);
 		npartitions += array[n++].npartitions;
 	}
-	eventlog_member_join(group, client_id, eventlog_group_max_poll_ms(group,
-																	   n > 0 ? array[0].topic : InvalidOid),
+	found = n > 0 ? eventlog_group_find(group, array[0].topic) : NULL;
+	eventlog_member_join(group, client_id,
+						 found ? found->config.max_poll_interval_ms : EVENTLOG_DEFAULT_MAX_POLL_MS,
 						 manual, array, n);
 	old = MemoryContextSwitchTo(context);
 	list_free(topics);
@@ -541,7 +544,7 @@ write_pending(void)
 		if (!eventlog_member_begin_commit(&a->owned, GetTopTransactionId()))
 			raise_lost(a->owned.topic, a->owned.partition);
 		a->in_use = true;
-		eventlog_group_set_offset(group, a->owned.topic, a->owned.partition, a->pending);
+		eventlog_position_set(group, a->owned.topic, a->owned.partition, a->pending);
 		EVENTLOG_PAUSE_INTERRUPTIBLE("member-committing", NULL);
 	}
 }

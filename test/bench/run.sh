@@ -22,6 +22,7 @@
 #	dump		pg_dump and pg_restore
 #	lookup		a record by offset and by time, in a long log and a short one
 #	recovery	redo after kill -9
+#	positions	committing positions, also under an old snapshot
 #
 # Settings, from the environment:
 #	COUNT		records of a bulk measurement: 1000000
@@ -30,6 +31,7 @@
 #	KEYS		keys of compaction, which takes ten times COUNT records: COUNT
 #	RETENTION_MB	what retention keeps: 256
 #	WAL_MB		WAL of recovery: 1024
+#	MINUTES		how long positions are committed under an old snapshot: 10
 #	OUT			file for the report: docs/benchmarks.md if all parts are run,
 #				else none
 #	PGMQ_SQL	pgmq's install script, if pgmq is to be measured
@@ -39,7 +41,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 . test/server.sh
 
-all="insert commit concurrent scan random size kafka queue outbox memory topics retention compaction inspect dump lookup recovery"
+all="insert commit concurrent scan random size kafka queue outbox memory topics retention compaction inspect dump lookup recovery positions"
 parts=${*:-$all}
 for part in $parts; do
 	case " $all " in
@@ -100,7 +102,7 @@ if commit=$(git rev-parse --short HEAD 2>/dev/null); then
 fi
 command="make bench"
 [ $# -eq 0 ] || command="test/bench/run.sh $*"
-for setting in COUNT ROUNDS SECONDS_EACH KEYS RETENTION_MB WAL_MB; do
+for setting in COUNT ROUNDS SECONDS_EACH KEYS RETENTION_MB WAL_MB MINUTES; do
 	[ -z "${!setting:-}" ] || command="$setting=${!setting} $command"
 done
 [ -z "${PGMQ_SQL:-}" ] || command="PGMQ_SQL=pgmq.sql $command"
@@ -110,8 +112,8 @@ done
 	printf 'parts=%q\n' "$parts"
 	printf 'COUNT=%q\nROUNDS=%q\nSECONDS_EACH=%q\nKAFKA_VERSION=%q\n' \
 		"${COUNT:-1000000}" "${ROUNDS:-5}" "${SECONDS_EACH:-5}" "$KAFKA_VERSION"
-	printf 'KEYS=%q\nRETENTION_MB=%q\nWAL_MB=%q\n' \
-		"${KEYS:-${COUNT:-1000000}}" "${RETENTION_MB:-256}" "${WAL_MB:-1024}"
+	printf 'KEYS=%q\nRETENTION_MB=%q\nWAL_MB=%q\nMINUTES=%q\n' \
+		"${KEYS:-${COUNT:-1000000}}" "${RETENTION_MB:-256}" "${WAL_MB:-1024}" "${MINUTES:-10}"
 	printf 'REVISION=%q\nCOMMAND=%q\n' "$revision" "$command"
 } >"$STAGE/bench/settings"
 [ "$(id -u)" != 0 ] || chown -R postgres: "$STAGE/bench"

@@ -7,6 +7,7 @@ cd "$STAGE/src"
 . test/bench/lib.sh
 . test/bench/paths.sh
 . test/bench/life.sh
+. test/bench/groups.sh
 
 server_init <<CONF
 shared_buffers = 1GB
