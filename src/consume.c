@@ -41,6 +41,7 @@
 #include "locktag.h"
 #include "log_scan.h"
 #include "log_storage.h"
+#include "metrics.h"
 #include "seen.h"
 #include "wakeup.h"
 
@@ -588,6 +589,7 @@ eventlog_consume(PG_FUNCTION_ARGS)
 		}
 	}
 	eventlog_wait_end();
+	eventlog_metrics_consumed(emitter.topic->relid, EVENTLOG_VIA_CONSUME, emitter.count, emitter.bytes);
 	if (auto_commit)
 		commit_claims(group);
 	return (Datum) 0;
