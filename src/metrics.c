@@ -261,9 +261,9 @@ merge_appended(int n, const Appended *more)
 void
 eventlog_metrics_produced(Oid topic, SubTransactionId subid, int64 records, int64 bytes)
 {
-	Appended	app = {.pending = get_pending(topic), .subid = subid,
-	.records = records, .bytes = bytes, .batches = 1};
+	Appended	app = {.subid = subid, .records = records, .bytes = bytes, .batches = 1};
 
+	app.pending = get_pending(topic);
 	if (merge_appended(nappended, &app))
 		return;
 	if (nappended == maxappended)

@@ -154,14 +154,25 @@ sql(q{SELECT count(*) FROM eventlog.tail('t', 3)});
 is(metric($records_out, topic => 't', via => 'tail'), 3, 'tail()');
 is(given('poll'), '0|0|0|0', 'nothing by poll()');
 
+# ---- sleeping and waking ----
+
+sql(q{SELECT count(*) FROM eventlog.consume('g', 't', null, auto_commit => true)});
+my @waited = map { metric($_) } ('eventlog_waits_total', 'eventlog_wait_seconds_total', 'eventlog_wakeups_sent_total');
+my $sleeper = start_client($node, q{SELECT count(*) FROM eventlog.consume('g', 't', max_wait => '3min')}, name => 'sleeper');
+wait_for_backend($node, 'sleeper', "wait_event_type = 'Extension'");
+sql(q{SELECT eventlog.produce('t', 'k', 'v')});
+finish_client($sleeper);
+my @now = map { metric($_) } ('eventlog_waits_total', 'eventlog_wait_seconds_total', 'eventlog_wakeups_sent_total');
+cmp_ok($now[$_], '>', $waited[$_], qw(sleeps time wake-ups) [$_] . ' of a session that waits') foreach 0 .. 2;
+
 # ---- many at a time, and the append lock ----
 
 my @clients = map {
 	start_client($node, join("\n", map { "SELECT eventlog.produce('t', 'k', 'v');" } 1 .. 200), name => "c$_")
 } 1 .. 4;
 finish_client($_) foreach @clients;
-is(metric($records_in, topic => 't'), 1820, 'four sessions lose no count');
-is(sql('SELECT count(*) FROM topics.t'), 1820, 'which is what is in the topic');
+is(metric($records_in, topic => 't'), 1821, 'four sessions lose no count');
+is(sql('SELECT count(*) FROM topics.t'), 1821, 'which is what is in the topic');
 
 sql(q{SELECT eventlog.create_topic('busy', 1, 'text', 'text')});
 is(metric('eventlog_topic_append_lock_waits_total', topic => 'busy'), 0, 'nobody has waited');
@@ -188,7 +199,7 @@ sql(q{BEGIN; INSERT INTO topics.busy (key, value) VALUES ('k', 'v') RETURNING re
 cmp_ok(metric('eventlog_topic_partition_lso_held_seconds', topic => 'busy', partition => '0'), '>', 0, 'by a prepared transaction');
 sql(q{ROLLBACK PREPARED 'p'});
 
-is(metric('kafka_consumergroup_lag', consumergroup => 'g', topic => 't', partition => '0'), 800, 'lag of a group');
+is(metric('kafka_consumergroup_lag', consumergroup => 'g', topic => 't', partition => '0'), 801, 'lag of a group');
 sql(q{SELECT eventlog.create_topic('old', 1, 'text', 'text');
 	SELECT eventlog.create_group('late', 'old');
 	SELECT eventlog.produce('old', 'k', 'v', event_time => now() - interval '1 hour')});
