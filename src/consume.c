@@ -41,6 +41,7 @@
 #include "locktag.h"
 #include "log_scan.h"
 #include "log_storage.h"
+#include "metrics.h"
 #include "poll.h"
 #include "position.h"
 #include "seen.h"
@@ -626,6 +627,7 @@ eventlog_consume(PG_FUNCTION_ARGS)
 		}
 	}
 	eventlog_wait_end();
+	eventlog_metrics_consumed(emitter.topic->relid, EVENTLOG_VIA_CONSUME, emitter.count, emitter.bytes);
 	if (auto_commit)
 		commit_claims(group);
 	return (Datum) 0;

@@ -152,6 +152,7 @@ eventlog_emit(EventlogEmitter *emitter, int32 partition, const EventlogRecord *r
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(emitter->row);
 	emitter->count++;
+	emitter->bytes += Max(rec->key_len, 0) + Max(rec->value_len, 0) + rec->headers_len;
 }
 
 Snapshot

@@ -28,6 +28,7 @@ typedef struct EventlogEmitter
 	EventlogBuf value;
 	MemoryContext row;			/* what a row needs beyond its bytes */
 	uint64		count;			/* rows returned so far */
+	uint64		bytes;			/* of their keys, values and headers */
 } EventlogEmitter;
 
 /*

@@ -22,6 +22,7 @@ int			eventlog_max_assignments = 16384;	/* boot value */
 bool		eventlog_maintenance = true;	/* boot value */
 int			eventlog_maintenance_interval = 10 * 1000;	/* boot value: 10 s */
 int			eventlog_max_maintenance_workers = 2;	/* boot value */
+int			eventlog_max_topic_metrics = 1024;	/* boot value */
 bool		eventlog_skip_damaged_records = false;	/* boot value */
 char	   *eventlog_pause_at = NULL;	/* boot value: "" */
 char	   *eventlog_fail_at = NULL;	/* boot value: "" */
@@ -75,6 +76,14 @@ eventlog_guc_init(void)
 							&eventlog_max_maintenance_workers,
 							2, 1, 32,
 							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("eventlog.max_topic_metrics",
+							"Topics, over all databases, that have counters of their own.",
+							"Those beyond it are counted together.",
+							&eventlog_max_topic_metrics,
+							1024, 0, 1000000,
+							PGC_POSTMASTER, 0,
 							NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("eventlog.skip_damaged_records",

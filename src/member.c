@@ -40,6 +40,7 @@
 #include "balance.h"
 #include "guc.h"
 #include "member.h"
+#include "metrics.h"
 #include "wakeup.h"
 
 #define TRANCHE_NAME	"pg_eventlog_groups"
@@ -401,6 +402,7 @@ rebalance(Group *group, Room *room)
 {
 	EventlogBalance *b = &room->balance;
 
+	eventlog_metrics_count(EVENTLOG_METRIC_REBALANCES, 1);
 	drop_unwanted(group);
 	b->nmembers = b->ntopics = b->npartitions = 0;
 	for (int i = 0; i < eventlog_max_procno(); i++)
@@ -536,6 +538,7 @@ remove_dead(Group *group, TimestampTz now)
 			ereport(LOG,
 					(errmsg("member %d of consumer group \"%s\" is removed: it has not polled for %d ms",
 							members[m].pid, group->name, members[m].max_poll_ms)));
+			eventlog_metrics_count(EVENTLOG_METRIC_MEMBERS_FENCED, 1);
 			remove_member(group, m);
 			eventlog_wakeup_backend(m);
 			any = true;

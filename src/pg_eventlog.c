@@ -15,6 +15,7 @@
 #include "guc.h"
 #include "log_plan.h"
 #include "log_xlog.h"
+#include "metrics.h"
 #include "pg_eventlog.h"
 #include "position.h"
 #include "produce.h"
@@ -55,6 +56,7 @@ _PG_init(void)
 
 	eventlog_guc_init();
 	eventlog_shmem_init();
+	eventlog_metrics_init();	/* its ends of transactions come last */
 	eventlog_xlog_init();
 	eventlog_topic_init();
 	eventlog_utility_init();

@@ -33,6 +33,7 @@
 #include "compat.h"
 #include "consume.h"
 #include "log_storage.h"
+#include "metrics.h"
 #include "poll.h"
 #include "seen.h"
 #include "subscription.h"
@@ -173,6 +174,7 @@ look(EventlogAssigned *a, EventlogEmitter *emitter, int64 max_records)
 	const char *group = eventlog_subscription_group();
 	EventlogTopic *topic = eventlog_topic_by_relid(a->owned.topic);
 	uint64		before = emitter->count;
+	int64		bytes = emitter->bytes;
 	uint64		activity = eventlog_activity(a->owned.leaf);
 	TransactionId writer;
 	Relation	leaf;
@@ -241,7 +243,11 @@ look(EventlogAssigned *a, EventlogEmitter *emitter, int64 max_records)
 		a->clean = -1;			/* to be committed even if nothing is read */
 	a->position = position;
 	if (emitter->count > before)
+	{
 		a->used = a->in_use = true;
+		eventlog_metrics_consumed(topic->relid, EVENTLOG_VIA_POLL, emitter->count - before,
+								  emitter->bytes - bytes);
+	}
 	else if (!a->in_use)
 		eventlog_member_done(&a->owned);
 	a->seen = emitter->count < max_records && !IsolationUsesXactSnapshot() ? activity : 0;
@@ -300,6 +306,9 @@ poll(FunctionCallInfo fcinfo, int topic_arg)
 			break;
 	}
 	eventlog_wait_end();
+	eventlog_metrics_count(EVENTLOG_METRIC_POLLS, 1);
+	if (emitter.count == 0)
+		eventlog_metrics_count(EVENTLOG_METRIC_EMPTY_POLLS, 1);
 	return (Datum) 0;
 }
 

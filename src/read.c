@@ -29,6 +29,7 @@
 #include "emit.h"
 #include "group.h"
 #include "log_storage.h"
+#include "metrics.h"
 #include "payload.h"
 #include "produce.h"
 #include "wakeup.h"
@@ -109,6 +110,7 @@ eventlog_read(PG_FUNCTION_ARGS)
 	eventlog_wait_end();
 	eventlog_cursor_close(cur);
 	table_close(leaf, NoLock);
+	eventlog_metrics_consumed(emitter.topic->relid, EVENTLOG_VIA_READ, emitter.count, emitter.bytes);
 	return (Datum) 0;
 }
 
@@ -128,6 +130,7 @@ typedef struct TailRecord
 	int64		offset;
 	int64		timestamp;
 	int64		order;			/* never falls within a partition */
+	int32		bytes;			/* of key, value and headers */
 	Datum		key;			/* text; 0: null */
 	Datum		value;
 } TailRecord;
@@ -258,6 +261,8 @@ eventlog_tail(PG_FUNCTION_ARGS)
 	TailRecord *records = NULL;
 	int			nrecords = 0;
 	int			maxrecords = 0;
+	int64		given = 0;
+	int64		bytes = 0;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -310,6 +315,7 @@ eventlog_tail(PG_FUNCTION_ARGS)
 					tr->partition = p;
 					tr->offset = rec.offset;
 					tr->timestamp = rec.timestamp;
+					tr->bytes = Max(rec.key_len, 0) + Max(rec.value_len, 0) + rec.headers_len;
 					tr->order = order = Max(order, rec.timestamp);
 					tr->key = printable(rec.key, rec.key_len);
 					tr->value = printable(rec.value, rec.value_len);
@@ -339,6 +345,8 @@ eventlog_tail(PG_FUNCTION_ARGS)
 			state->next[tr->partition] = Max(state->next[tr->partition], tr->offset + 1);
 			if (i < from)
 				continue;
+			given++;
+			bytes += tr->bytes;
 			values[0] = Int32GetDatum(tr->partition);
 			values[1] = Int64GetDatum(tr->offset);
 			values[2] = TimestampTzGetDatum(eventlog_ms_to_timestamp(tr->timestamp));
@@ -358,6 +366,7 @@ eventlog_tail(PG_FUNCTION_ARGS)
 		}
 	}
 	eventlog_wait_end();
+	eventlog_metrics_consumed(topic->relid, EVENTLOG_VIA_TAIL, given, bytes);
 	return (Datum) 0;
 }
 

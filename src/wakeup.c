@@ -52,6 +52,7 @@
 
 #include "compat.h"
 #include "guc.h"
+#include "metrics.h"
 #include "wakeup.h"
 
 #define ACTIVITY_SLOTS		16384	/* a power of two */
@@ -234,6 +235,7 @@ wake(Waiter *waiter)
 	pg_atomic_write_u32(&shared->backends[waiter->procno].woken, 1);
 	pg_memory_barrier();
 	SetLatch(&ProcGlobal->allProcs[waiter->procno].procLatch);
+	eventlog_metrics_count(EVENTLOG_METRIC_WAKEUPS_SENT, 1);
 }
 
 /*
@@ -513,7 +515,8 @@ bool
 eventlog_wait_sleep(TimestampTz deadline)
 {
 	BackendWait *mine = &shared->backends[eventlog_my_procno()];
-	TimestampTz look_again = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+	TimestampTz since = GetCurrentTimestamp();
+	TimestampTz look_again = TimestampTzPlusMilliseconds(since,
 														 RecoveryInProgress() ? LOOK_AGAIN_STANDBY_MS :
 														 LOOK_AGAIN_MS);
 	bool		in_time = true;
@@ -537,6 +540,8 @@ eventlog_wait_sleep(TimestampTz deadline)
 		CHECK_FOR_INTERRUPTS();
 	}
 	unregister(false);
+	eventlog_metrics_count(EVENTLOG_METRIC_WAITS, 1);
+	eventlog_metrics_count(EVENTLOG_METRIC_WAIT_US, GetCurrentTimestamp() - since);
 	return in_time;
 }
 
