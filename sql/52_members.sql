@@ -95,6 +95,20 @@ COMMENT ON PROCEDURE eventlog.wait_for(text[], interval) IS
 'wait until there may be something new in one of the topics since this session has last found all of it read, or, if it never looked, from now on; needs SELECT on them. Outside of a transaction block it holds no snapshot meanwhile, so it is the way to wait for long.
 Errors: undefined_table, insufficient_privilege, invalid_parameter_value';
 
+CREATE FUNCTION eventlog.reject(
+	consumer_group text,
+	topic text,
+	partition int,
+	record_offset bigint,
+	reason text DEFAULT NULL
+)
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'eventlog_reject';
+COMMENT ON FUNCTION eventlog.reject(text, text, int, bigint, text) IS
+'copy a record that cannot be processed to the topic that the group''s config errors.deadletterqueue.topic.name names, and move on, in one transaction; needs INSERT on that topic, whose types are best bytea. Headers of the record are kept, and those of KIP-1191 added: __dlq.errors.topic, .partition, .offset, .group, .message (the reason). A transaction that has consumed the record rejects it and later calls commit(); else, as after a rollback, the record must be the group''s next one, and the offset behind it is committed.
+Errors: object_not_in_prerequisite_state (the group names no topic), undefined_table, insufficient_privilege, invalid_parameter_value (no such record, or not the next one), LG003';
+
 CREATE FUNCTION eventlog.member_status(
 	OUT consumer_group text,
 	OUT pid int,

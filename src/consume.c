@@ -633,6 +633,46 @@ eventlog_consume(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* ---- dead letters ---- */
+
+int64
+eventlog_consume_take(const char *group, EventlogTopic *topic, int32 partition)
+{
+	Oid			leafid = topic->leaves[partition];
+	Claim	   *claim = find_claim(group, leafid);
+	Snapshot	snapshot;
+	Relation	leaf;
+	EventlogMetaHead meta;
+	int64		committed;
+	int64		position;
+
+	if (claim != NULL)
+		return claim->position;
+	eventlog_group_check(group, topic, EVENTLOG_GROUP_CONSUME);
+	eventlog_consume_claim(group, leafid);
+	leaf = table_open(leafid, AccessShareLock);
+	eventlog_storage_read_meta(leaf, &meta, NULL);
+	table_close(leaf, NoLock);
+	snapshot = eventlog_fresh_snapshot();
+	position = eventlog_consume_position(group, topic, partition, snapshot, &committed);
+	UnregisterSnapshot(snapshot);
+	position = Max(position, meta.log_start_offset);
+	claim = add_claim(group, topic, partition, position, committed);
+	claim->drained = false;
+	claim->activity = 0;
+	return position;
+}
+
+void
+eventlog_consume_pass(const char *group, EventlogTopic *topic, int32 partition, int64 next_offset)
+{
+	Claim	   *claim = find_claim(group, topic->leaves[partition]);
+
+	save_claim(claim);
+	claim->position = next_offset;
+	commit_claim(claim, next_offset);
+}
+
 /* ---- commit ---- */
 
 /*

@@ -426,20 +426,36 @@ eventlog_resume(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* A partition of this session that it had before this call. */
+static EventlogAssigned *
+find_owned(EventlogTopic *topic, int32 partition)
+{
+	EventlogAssigned *a = eventlog_subscription_find(topic->relid, partition);
+
+	if (a == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_EVENTLOG_FENCED),
+				 errmsg("partition %d of topic \"%s\" does not belong to this member of group \"%s\"",
+						partition, topic->name, eventlog_subscription_group()),
+				 errhint("Roll back and call eventlog.poll(). A member that does not poll for max.poll.interval.ms is removed from its group.")));
+	return a;
+}
+
+bool
+eventlog_poll_is_member(const char *group)
+{
+	return eventlog_subscription_group() != NULL &&
+		strcmp(eventlog_subscription_group(), group) == 0;
+}
+
 bool
 eventlog_poll_commit_one(const char *group, EventlogTopic *topic, int32 partition, int64 next_offset)
 {
 	EventlogAssigned *a;
 
-	if (eventlog_subscription_group() == NULL || strcmp(eventlog_subscription_group(), group) != 0)
+	if (!eventlog_poll_is_member(group))
 		return false;
-	a = eventlog_subscription_find(topic->relid, partition);
-	if (a == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_EVENTLOG_FENCED),
-				 errmsg("partition %d of topic \"%s\" does not belong to this member of group \"%s\"",
-						partition, topic->name, group),
-				 errhint("Roll back and call eventlog.poll(). A member that does not poll for max.poll.interval.ms is removed from its group.")));
+	a = find_owned(topic, partition);
 	if (next_offset < 0 || a->position < 0 || next_offset > a->position)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -449,6 +465,39 @@ eventlog_poll_commit_one(const char *group, EventlogTopic *topic, int32 partitio
 				 errhint("To go elsewhere, call eventlog.seek() first.")));
 	eventlog_subscription_commit_one(a, next_offset);
 	return true;
+}
+
+int64
+eventlog_poll_position(EventlogTopic *topic, int32 partition)
+{
+	EventlogAssigned *a;
+
+	eventlog_subscription_refresh();
+	a = find_owned(topic, partition);
+	if (a->position < 0)
+	{
+		EventlogEmitter nothing = {.topic = topic, .typed = true};
+
+		look(a, &nothing, 0);
+	}
+	if (a->position < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("the position in partition %d of topic \"%s\" is not known yet",
+						partition, topic->name),
+				 errhint("Try again when the transaction that commits it has ended.")));
+	return a->position;
+}
+
+void
+eventlog_poll_pass(EventlogTopic *topic, int32 partition, int64 next_offset)
+{
+	EventlogAssigned *a = find_owned(topic, partition);
+
+	eventlog_subscription_save(a);
+	a->position = next_offset;
+	a->seen = 0;
+	eventlog_subscription_commit_one(a, next_offset);
 }
 
 /* ---- what is assigned ---- */
