@@ -322,7 +322,8 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 	EventlogCursor *cur;
 	EventlogRecord rec;
 	int64		position,
-				committed;
+				committed,
+				start;
 	bool		skipped;
 
 	if (claim == NULL)
@@ -373,6 +374,7 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 	cur = eventlog_cursor_open(leaf, snapshot, true);
 	position = position_in_log(group, topic, partition, cur, position, committed < 0 && claim == NULL,
 							   &skipped);
+	start = position;
 	eventlog_cursor_seek(cur, position);
 	while (emitter->count < max_records && eventlog_cursor_next(cur))
 	{
@@ -404,7 +406,7 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 			claim->position = position;
 		}
 		if (skipped && !XactReadOnly)
-			commit_claim(claim, position);
+			commit_claim(claim, start);
 	}
 	else if (claim == NULL)
 	{
