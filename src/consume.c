@@ -488,7 +488,7 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 		claim->drained = emitter->count < max_records;
 		claim->activity = *activity;
 		if (skipped && !XactReadOnly)
-			commit_claim(claim, position);
+			commit_claim(claim, start);
 	}
 	else if (claim == NULL)
 	{

@@ -224,8 +224,8 @@ check_use(const char *group, EventlogGroupUse is, EventlogGroupUse wanted)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 is == EVENTLOG_GROUP_MEMBERS ?
-			 errmsg("consumer group \"%s\" has members, and is not for consume()", group) :
-			 errmsg("consumer group \"%s\" is for consume(), and has no members", group),
+			 errmsg("consumer group \"%s\" is used by members, not by consume()", group) :
+			 errmsg("consumer group \"%s\" is used by consume(), not by members", group),
 			 errdetail("A group is used in one way, which its first use decides."),
 			 is == EVENTLOG_GROUP_MEMBERS ?
 			 errhint("Call eventlog.subscribe() and eventlog.poll(), or, while it has no member, change it by eventlog.alter_group() with {\"group.type\": \"consume\"}.") :

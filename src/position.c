@@ -14,7 +14,10 @@
  * rows from being pruned, pages fill up; then the row moves on to another page
  * under the next version, whose index entry sorts before the older ones.  A
  * search stops at the first row that it sees.  So it visits the rows of one
- * page at most, and never the dead ones that lie behind.
+ * page at most, and never the dead ones that lie behind.  A btree scan takes
+ * all entries of a leaf page that match before it returns the first, so a
+ * search asks for versions from the last known one on; whatever that finds
+ * first is also what it would find without.
  *
  * Searches use a dirty snapshot: whoever has the right to write a position
  * wants its newest version, and to know of a transaction that has written it
@@ -42,6 +45,7 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
+#include "common/hashfn.h"
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
 #include "storage/bufmgr.h"
@@ -83,12 +87,24 @@ static struct
 static struct
 {
 	char		name[EVENTLOG_GROUP_NAME_MAX + 1];
+	uint32		hash;
 	union
 	{
 		char		bytes[VARHDRSZ + EVENTLOG_GROUP_NAME_MAX];
 		int32		align;
 	}			datum;
 }			last_group;
+
+/* The last known versions of positions, at places given by their hashes. */
+#define NHINTS	64
+
+typedef struct Hint
+{
+	uint32		hash;
+	int64		version;
+} Hint;
+
+static Hint hints[NHINTS];
 
 /* The newest row of a position that a search has found. */
 typedef struct Found
@@ -177,25 +193,45 @@ group_datum(const char *group)
 		strcpy(last_group.name, group);
 		SET_VARSIZE(last_group.datum.bytes, VARHDRSZ + len);
 		memcpy(VARDATA(last_group.datum.bytes), group, len);
+		last_group.hash = eventlog_group_hash(group);
 	}
 	else if (group[0] == '\0')
 		SET_VARSIZE(last_group.datum.bytes, VARHDRSZ);
 	return PointerGetDatum(last_group.datum.bytes);
 }
 
-/* The keys of a position in the index; good until the next call. */
+/* Of the position whose keys were made last. */
+static Hint *
+find_hint(Oid topic, int32 partition)
+{
+	uint32		hash = hash_combine(hash_combine(last_group.hash, topic), (uint32) partition);
+	Hint	   *hint = &hints[hash % NHINTS];
+
+	if (hint->hash != hash)
+	{
+		hint->hash = hash;
+		hint->version = 0;
+	}
+	return hint;
+}
+
+/*
+ * The keys of a position in the index; good until the next call.  There are
+ * NKEYS, and one more that asks for versions from a known one on.
+ */
 static ScanKey
 position_keys(const char *group, Oid topic, int32 partition)
 {
-	static ScanKeyData keys[NKEYS];
+	static ScanKeyData keys[NKEYS + 1];
 
 	if (keys[0].sk_attno == 0)
 	{
 		ScanKeyInit(&keys[1], ATTNUM_TOPIC, BTEqualStrategyNumber, F_OIDEQ, (Datum) 0);
 		ScanKeyInit(&keys[2], ATTNUM_PARTITION, BTEqualStrategyNumber, F_INT4EQ, (Datum) 0);
+		ScanKeyInit(&keys[3], ATTNUM_VERSION, BTGreaterEqualStrategyNumber, F_INT8GE, (Datum) 0);
 		ScanKeyInit(&keys[0], ATTNUM_GROUP, BTEqualStrategyNumber, F_TEXTEQ, (Datum) 0);
 		keys[0].sk_collation = C_COLLATION_OID;
-		for (int i = 0; i < NKEYS; i++)
+		for (int i = 0; i < lengthof(keys); i++)
 			keys[i].sk_func.fn_mcxt = TopMemoryContext;
 	}
 	keys[0].sk_argument = group_datum(group);
@@ -238,41 +274,63 @@ take(Found *found, Relation rel, SysScanDesc scan, HeapTuple tuple, bool room)
 
 /*
  * Find the newest row that is committed or this transaction's own, and who
- * else has written one.
+ * else has written one, among those that the keys select.
  */
 static void
-find_newest(Relation rel, Relation index, ScanKey keys, bool room, Found *found)
+search(Relation rel, Relation index, int nkeys, ScanKey keys, bool room, Found *found)
 {
 	SnapshotData dirty;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
 	InitDirtySnapshot(dirty);
+	memset(found, 0, sizeof(*found));
+	scan = systable_beginscan_ordered(rel, index, &dirty, nkeys, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		if (TransactionIdIsValid(dirty.xmin))
+		{
+			/* inserted by a transaction in progress: look behind it */
+			found->writer = dirty.xmin;
+			continue;
+		}
+		if (TransactionIdIsValid(dirty.xmax))
+			found->writer = dirty.xmax;
+		take(found, rel, scan, tuple, room);
+		break;
+	}
+	systable_endscan_ordered(scan);
+}
+
+static void
+find_newest(Relation rel, Relation index, const char *group, Oid topic, int32 partition,
+			bool room, Found *found)
+{
+	ScanKey		keys = position_keys(group, topic, partition);
+	Hint	   *hint = find_hint(topic, partition);
+
+	if (hint->version > 0)
+	{
+		keys[3].sk_argument = Int64GetDatum(hint->version);
+		keys[3].sk_attno = ATTNUM_VERSION;	/* scans up to 17 change it */
+		search(rel, index, NKEYS + 1, keys, room, found);
+		if (found->exists)
+		{
+			hint->version = found->version;
+			return;
+		}
+	}
 	for (;;)
 	{
-		memset(found, 0, sizeof(*found));
-		scan = systable_beginscan_ordered(rel, index, &dirty, NKEYS, keys);
-		while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
-		{
-			if (TransactionIdIsValid(dirty.xmin))
-			{
-				/* inserted by a transaction in progress: look behind it */
-				found->writer = dirty.xmin;
-				continue;
-			}
-			if (TransactionIdIsValid(dirty.xmax))
-				found->writer = dirty.xmax;
-			take(found, rel, scan, tuple, room);
-			break;
-		}
-		systable_endscan_ordered(scan);
+		search(rel, index, NKEYS, keys, room, found);
 
-		/* what it has replaced may have gone out of sight while we looked */
+		/* what the writer has replaced may have gone out of sight meanwhile */
 		if (!TransactionIdIsValid(found->writer) || found->exists ||
 			TransactionIdIsInProgress(found->writer))
 			break;
 		CHECK_FOR_INTERRUPTS();
 	}
+	hint->version = found->version;
 }
 
 /*
@@ -302,12 +360,11 @@ eventlog_position_get(const char *group, Oid topic, int32 partition,
 	Oid			indexid;
 	Relation	rel = open_table_or_raise(AccessShareLock, &indexid);
 	Relation	index = index_open(indexid, AccessShareLock);
-	ScanKey		keys = position_keys(group, topic, partition);
 	Found		found;
 
-	find_newest(rel, index, keys, false, &found);
+	find_newest(rel, index, group, topic, partition, false, &found);
 	if (!found.exists && !TransactionIdIsValid(found.writer))
-		find_at_rest(rel, index, keys, &found);
+		find_at_rest(rel, index, position_keys(group, topic, partition), &found);
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
 
@@ -363,7 +420,7 @@ eventlog_position_set(const char *group, Oid topic, int32 partition, int64 next_
 	index = index_open(indexid, RowExclusiveLock);
 	for (;;)
 	{
-		find_newest(rel, index, position_keys(group, topic, partition), true, &found);
+		find_newest(rel, index, group, topic, partition, true, &found);
 		if (!TransactionIdIsValid(found.writer))
 			break;
 		XactLockTableWait(found.writer, NULL, NULL, XLTW_None);

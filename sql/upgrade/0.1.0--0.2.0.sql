@@ -34,6 +34,9 @@ COMMENT ON COLUMN eventlog.consumer_group.created_at IS 'when the group was made
 COMMENT ON COLUMN eventlog.consumer_group.type IS
 'its group.type: consume or members; null: nobody has used the group yet';
 
+-- Both have other columns now, and are made anew below.
+DROP VIEW eventlog.partitions, eventlog.consumer_groups;
+
 COMMENT ON FUNCTION eventlog.create_group(text, text, text, jsonb) IS
 'make a consumer group for a topic, owned by the current user; needs SELECT on the topic. start: earliest, latest (the last stable offset now), none (consuming is an error until an offset is committed), or a timestamp (the first record of that time or later). config: see alter_group(). Optional: a first consume() makes the group with start earliest, unless eventlog.auto_create_groups is off.
 Errors: undefined_table, insufficient_privilege, duplicate_object, invalid_name, invalid_parameter_value, invalid_datetime_format';

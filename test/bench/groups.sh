@@ -54,7 +54,7 @@ part_positions() {
 
 	heading "Committed positions"
 	[ "$MINUTES" -gt 1 ] || stretch=20
-	tps=$(bench_one "SELECT pg_current_xact_id();")
+	tps=$(bench_one "SELECT pg_logical_emit_message(true, '', '');")
 	records=$(awk -v tps="$tps" -v m="$MINUTES" 'BEGIN { printf "%d", tps * (m + 1) * 60 * 1.5 + 100000 }')
 	create topic b | quiet >/dev/null
 	quiet -c "INSERT INTO topics.b (value) SELECT 'x' FROM generate_series(1, $records)" \
@@ -62,7 +62,7 @@ part_positions() {
 		-c "SELECT eventlog.create_group('idle', 'b', 'latest')" -c "VACUUM topics.b" -c CHECKPOINT >/dev/null
 
 	for round in $(seq "$ROUNDS"); do
-		record "position commit" bare "$(bench_one "SELECT pg_current_xact_id();")"
+		record "position commit" bare "$(bench_one "SELECT pg_logical_emit_message(true, '', '');")"
 		record "position commit" consume "$(bench_one "$(consume_one free)")"
 		record "empty consume" select "$(bench_one "SELECT 1;")"
 		record "empty consume" consume "$(bench_one "$(consume_one idle)")"
@@ -89,7 +89,7 @@ part_positions() {
 	record "pinned cpu" last "${last#* }"
 	record "pinned cpu" first "${first#* }"
 	for round in $(seq "$ROUNDS"); do
-		record "pinned commit" bare "$(bench_one "SELECT pg_current_xact_id();")"
+		record "pinned commit" bare "$(bench_one "SELECT pg_logical_emit_message(true, '', '');")"
 		record "pinned commit" consume "$(bench_one "$(consume_one pinned)")"
 	done
 	record "pinned growth" table "$(quiet -c "SELECT pg_total_relation_size('eventlog.committed_offset')::float8")"
@@ -104,5 +104,5 @@ part_positions() {
 	row "CPU of the session a commit, last against first" "µs" "pinned cpu" last first "<=" 1.2
 	row "growth of positions, a commit under an old snapshot" "bytes" "pinned growth" table commits
 	row "\`consume()\` that finds nothing" "calls/s" "empty consume" consume select ">=" 0.9
-	note "pgbench with prepared statements and one client, fsync on. **bare** is a transaction that takes an xid and commits. First and last are stretches of $stretch s at the beginning and end of $MINUTES min in which another session keeps a snapshot and nothing can be pruned; CPU is from /proc/PID/stat. **select** is \`SELECT 1\`."
+	note "pgbench with prepared statements and one client, fsync on. **bare** is a transaction that takes an xid, writes an empty logical message and commits: one that has written nothing would not wait for the disk. First and last are stretches of $stretch s at the beginning and end of $MINUTES min in which another session keeps a snapshot and nothing can be pruned; CPU is from /proc/PID/stat. **select** is \`SELECT 1\`."
 }

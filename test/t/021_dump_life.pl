@@ -122,7 +122,7 @@ my $catalogue = <<'SQL';
 SELECT topic, relation, partitions, key_type, value_type, config, owner FROM eventlog.topics ORDER BY topic;
 SELECT c.oid::regclass, c.relowner::regrole, c.relacl FROM pg_class c
 	WHERE c.relnamespace IN ('abc'::regnamespace, 'topics'::regnamespace) ORDER BY c.relname;
-SELECT consumer_group, topic, partition, current_offset, committed_at FROM eventlog.consumer_groups ORDER BY 1, 2, 3;
+SELECT consumer_group, topic, partition, current_offset, last_commit_at FROM eventlog.consumer_groups ORDER BY 1, 2, 3;
 SELECT name, topic, owner, start, config FROM eventlog.consumer_group ORDER BY 1, 2::text;
 SQL
 my $starts = 'SELECT topic, partition, log_start_offset FROM eventlog.partitions ORDER BY topic, partition';

@@ -96,6 +96,11 @@ is(position(), $expected, 'what is prepared is not seen');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM eventlog.consume('g', 'p')}), 0, 'and its partition is passed over');
 my ($ret, $out, $err) = $node->psql('postgres', q{SET lock_timeout = '100ms'; SELECT * FROM eventlog.reset_offsets('g', 'p', 'earliest')});
 like($err, qr/canceling statement due to lock timeout/, 'reset_offsets() waits for it');
+foreach my $call (q{drop_group('g')}, q{drop_group('g', 'p')}, q{alter_group('g', '{"group.type": "members"}')})
+{
+	($ret, $out, $err) = $node->psql('postgres', qq{SET lock_timeout = '100ms'; SELECT eventlog.$call});
+	like($err, qr/canceling statement due to lock timeout/, "$call, too");
+}
 is($node->safe_psql('postgres', q{SELECT old_offset FROM eventlog.reset_offsets('g', 'p', 'latest', dry_run => true)}), $expected,
 	'a dry run does not, and tells the committed position');
 $node->safe_psql('postgres', q{COMMIT PREPARED 'holds'});
