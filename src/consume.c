@@ -388,15 +388,17 @@ eventlog_consume_position(const char *group, EventlogTopic *topic, int32 partiti
 int64
 eventlog_consume_records(EventlogEmitter *emitter, const char *group, Relation leaf,
 						 int32 partition, Snapshot snapshot, int64 position, bool first,
-						 int64 max_records, bool *skipped)
+						 int64 max_records, int64 *went_to)
 {
 	uint64		before = emitter->count;
 	EventlogCursor *cur;
 	EventlogRecord rec;
+	bool		skipped;
 
 	PredicateLockRelation(leaf, snapshot);
 	cur = eventlog_cursor_open(leaf, snapshot, true);
-	position = position_in_log(group, emitter->topic, partition, cur, position, first, skipped);
+	position = position_in_log(group, emitter->topic, partition, cur, position, first, &skipped);
+	*went_to = skipped ? position : -1;
 	eventlog_cursor_seek(cur, position);
 	while (emitter->count < max_records && eventlog_cursor_next(cur))
 	{
@@ -436,7 +438,7 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 	Snapshot	snapshot;
 	int64		position,
 				committed;
-	bool		skipped;
+	int64		went_to;
 
 	if (claim == NULL)
 	{
@@ -472,11 +474,11 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 	}
 
 	position = eventlog_consume_records(emitter, group, leaf, partition, snapshot, position,
-										committed < 0 && claim == NULL, max_records, &skipped);
+										committed < 0 && claim == NULL, max_records, &went_to);
 	UnregisterSnapshot(snapshot);
 	table_close(leaf, NoLock);
 
-	if (emitter->count > before || skipped)
+	if (emitter->count > before || went_to >= 0)
 	{
 		if (claim == NULL)
 			claim = add_claim(group, topic, partition, position, committed);
@@ -487,8 +489,8 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 		}
 		claim->drained = emitter->count < max_records;
 		claim->activity = *activity;
-		if (skipped && !XactReadOnly)
-			commit_claim(claim, start);
+		if (went_to >= 0 && !XactReadOnly)
+			commit_claim(claim, went_to);
 	}
 	else if (claim == NULL)
 	{

@@ -24,13 +24,14 @@ extern void eventlog_consume_moved(const char *group, Oid leaf, int64 next_offse
 /*
  * Emit what a partition has for a group from "position" on, until the emitter
  * has max_records, and return the next offset to read.  "first" says that the
- * group has never had a position.  *skipped: the group went on at the end of
- * the log, as its auto.offset.reset says, which is to be written down.
+ * group has never had a position.  *went_to: where the group went on, elsewhere
+ * than at its position or the log start, as its auto.offset.reset says, which
+ * is to be written down; or -1.
  * Errors: LG001, LG002.
  */
 extern int64 eventlog_consume_records(EventlogEmitter *emitter, const char *group, Relation leaf,
 									  int32 partition, Snapshot snapshot, int64 position,
-									  bool first, int64 max_records, bool *skipped);
+									  bool first, int64 max_records, int64 *went_to);
 
 /*
  * Committed offset of a group's partition, or where the group starts; then

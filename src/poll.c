@@ -180,7 +180,7 @@ look(EventlogAssigned *a, EventlogEmitter *emitter, int64 max_records)
 	Relation	leaf;
 	Snapshot	snapshot;
 	bool		first = false;
-	bool		skipped;
+	int64		went_to = -1;
 	int64		position;
 
 	if (topic == NULL || !eventlog_member_use(&a->owned))
@@ -218,7 +218,7 @@ look(EventlogAssigned *a, EventlogEmitter *emitter, int64 max_records)
 			if (a->position < 0)
 				a->clean = position;
 			position = eventlog_consume_records(emitter, group, leaf, a->owned.partition,
-												snapshot, position, first, max_records, &skipped);
+												snapshot, position, first, max_records, &went_to);
 		}
 		UnregisterSnapshot(snapshot);
 	}
@@ -237,9 +237,9 @@ look(EventlogAssigned *a, EventlogEmitter *emitter, int64 max_records)
 		return;
 	}
 
-	if (a->position < 0 && !skipped && emitter->count == before)
+	if (a->position < 0 && went_to < 0 && emitter->count == before)
 		a->clean = position;
-	else if (skipped)
+	else if (went_to >= 0)
 		a->clean = -1;			/* to be committed even if nothing is read */
 	a->position = position;
 	if (emitter->count > before)
