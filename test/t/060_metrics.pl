@@ -181,7 +181,8 @@ my $second = start_client($node, q{SELECT eventlog.produce('busy', 'k', 'v')}, n
 wait_for_backend($node, 'second', "wait_event = 'BufferContent' OR wait_event_type LIKE 'Buffer%'");
 pause_off($node);
 finish_client($_) foreach ($first, $second);
-is(metric('eventlog_topic_append_lock_waits_total', topic => 'busy'), 1, 'one append has waited');
+# maintenance and readers look at the page, too, for moments
+cmp_ok(metric('eventlog_topic_append_lock_waits_total', topic => 'busy'), '>=', 1, 'one append has waited');
 cmp_ok(metric('eventlog_topic_append_lock_wait_seconds_total', topic => 'busy'), '>', 0, 'for some time');
 
 # ---- gauges ----
