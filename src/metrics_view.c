@@ -66,10 +66,10 @@ static const CounterInfo topic_counters[] = {
 	"Bytes of keys, values and headers of the records given out."},
 	{EVENTLOG_TOPIC_OUT_CALLS, true, false,
 		"kafka_server_brokertopicmetrics_totalfetchrequests_total",
-	"Calls that asked for records."},
+	"Calls that asked for records; of poll(), for each partition that had some."},
 	{EVENTLOG_TOPIC_OUT_EMPTY, true, false,
 		"eventlog_topic_empty_fetches_total",
-	"Calls that asked for records and got none."},
+	"Calls that asked for records and got none; for those of poll() see eventlog_empty_polls_total."},
 };
 
 static const CounterInfo database_counters[] = {
