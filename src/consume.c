@@ -352,6 +352,14 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 		EventlogPosition found;
 
 		eventlog_position_get(group, topic->relid, partition, snapshot, &found);
+		if (TransactionIdIsValid(found.writer))
+		{
+			/* the group is just being made, and given its positions */
+			UnregisterSnapshot(snapshot);
+			table_close(leaf, AccessShareLock);
+			LockRelease(&tag, ExclusiveLock, false);
+			return;
+		}
 		committed = found.next_offset;
 		if (found.newer)
 			ereport(ERROR,
