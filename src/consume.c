@@ -23,13 +23,13 @@
 
 #include "access/table.h"
 #include "access/xact.h"
-#include "common/pg_prng.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/predicate.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -41,7 +41,12 @@
 #include "locktag.h"
 #include "log_scan.h"
 #include "log_storage.h"
+#include "metrics.h"
+#include "poll.h"
 #include "position.h"
+#include "seen.h"
+#include "subscription.h"
+#include "wakeup.h"
 
 PG_FUNCTION_INFO_V1(eventlog_consume);
 PG_FUNCTION_INFO_V1(eventlog_commit_all);
@@ -57,6 +62,8 @@ typedef struct Claim
 	int64		position;		/* next offset that a call reads */
 	int64		committed;		/* as in the group's row; -1: no row */
 	SubTransactionId subid;		/* which took the claim */
+	bool		drained;		/* the last look came to the end of the log */
+	uint64		activity;		/* of the leaf before that look */
 } Claim;
 
 /* What a claim was before a subtransaction changed it. */
@@ -76,7 +83,18 @@ static Undo *undos = NULL;
 static int	nundos = 0;
 static int	maxundos = 0;
 
+/* Claims whose locks are just being released. */
+static const Claim *released = NULL;
+static int	nreleased = 0;
+
 /* ---- claims ---- */
+
+/* The group among those who wait. */
+static uint32
+group_id(const char *group)
+{
+	return Max(eventlog_group_hash(group), EVENTLOG_WAIT_ALONE + 1);
+}
 
 static void
 claim_tag(LOCKTAG *tag, const char *group, Oid leaf)
@@ -160,6 +178,11 @@ consume_xact_callback(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
+			released = claims;
+			nreleased = nclaims;
+			for (int i = 0; i < nclaims && event == XACT_EVENT_ABORT; i++)
+				claims[i].drained = false;
+			/* FALLTHROUGH */
 		case XACT_EVENT_PREPARE:
 			claims = NULL;
 			undos = NULL;
@@ -184,8 +207,13 @@ consume_subxact_callback(SubXactEvent event, SubTransactionId subid,
 			claims[undo->claim].committed = undo->committed;
 		}
 		/* claims are in the order in which they were taken */
+		nreleased = 0;
 		while (nclaims > 0 && claims[nclaims - 1].subid == subid)
-			nclaims--;
+		{
+			claims[--nclaims].drained = false;
+			nreleased++;
+		}
+		released = claims + nclaims;
 	}
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{
@@ -213,10 +241,32 @@ consume_subxact_callback(SubXactEvent event, SubTransactionId subid,
 	}
 }
 
+/*
+ * Claims have been released: if there may be more in their partitions, wake
+ * the next of the group.  In the memory of the transaction, which is still
+ * there.
+ */
+static void
+consume_release_callback(ResourceReleasePhase phase, bool commit, bool top_level, void *arg)
+{
+	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || nreleased == 0)
+		return;
+	for (int i = 0; i < nreleased; i++)
+	{
+		const Claim *claim = &released[i];
+
+		if (!claim->drained || claim->position > claim->committed ||
+			eventlog_activity(claim->leaf) != claim->activity)
+			eventlog_wakeup_next(claim->topic, group_id(claim->group));
+	}
+	nreleased = 0;
+}
+
 void
 eventlog_consume_init(void)
 {
 	RegisterXactCallback(consume_xact_callback, NULL);
+	RegisterResourceReleaseCallback(consume_release_callback, NULL);
 	RegisterSubXactCallback(consume_subxact_callback, NULL);
 }
 
@@ -306,83 +356,49 @@ position_in_log(const char *group, EventlogTopic *topic, int32 partition, Eventl
 	return Max(position, start);
 }
 
-/*
- * Read what one partition has for the group, up to max_records in all.
- */
-static void
-consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, int64 max_records)
+int64
+eventlog_consume_position(const char *group, EventlogTopic *topic, int32 partition,
+						  Snapshot snapshot, int64 *committed)
 {
-	EventlogTopic *topic = emitter->topic;
-	Oid			leafid = topic->leaves[partition];
-	Claim	   *claim = find_claim(group, leafid);
+	EventlogPosition found;
+	int64		position;
+
+	eventlog_position_get(group, topic->relid, partition, snapshot, &found);
+	if (TransactionIdIsValid(found.writer))
+		return -1;
+	*committed = found.next_offset;
+	if (found.newer)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent consumption"),
+				 errdetail("Group \"%s\" has committed an offset of partition %d since this transaction's snapshot was taken.",
+						   group, partition),
+				 errhint("The transaction might succeed if retried.")));
+	position = *committed >= 0 ? *committed : eventlog_group_start(group, topic->relid);
+	if (position < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("consumer group \"%s\" has no committed offset for partition %d of topic \"%s\"",
+						group, partition, topic->name),
+				 errdetail("The group was created with start \"none\"."),
+				 errhint("Consume with another group, created with start \"earliest\", \"latest\" or a timestamp.")));
+	return position;
+}
+
+int64
+eventlog_consume_records(EventlogEmitter *emitter, const char *group, Relation leaf,
+						 int32 partition, Snapshot snapshot, int64 position, bool first,
+						 int64 max_records, int64 *went_to)
+{
 	uint64		before = emitter->count;
-	LOCKTAG		tag;
-	Relation	leaf;
-	Snapshot	snapshot;
 	EventlogCursor *cur;
 	EventlogRecord rec;
-	int64		position,
-				committed,
-				start;
 	bool		skipped;
-
-	if (claim == NULL)
-	{
-		claim_tag(&tag, group, leafid);
-		if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
-			return;
-	}
-
-	leaf = try_table_open(leafid, AccessShareLock);
-	if (leaf == NULL)
-	{
-		/* dropped meanwhile */
-		if (claim == NULL)
-			LockRelease(&tag, ExclusiveLock, false);
-		return;
-	}
-	snapshot = eventlog_fresh_snapshot();
-	if (claim)
-	{
-		position = claim->position;
-		committed = claim->committed;
-	}
-	else
-	{
-		EventlogPosition found;
-
-		eventlog_position_get(group, topic->relid, partition, snapshot, &found);
-		if (TransactionIdIsValid(found.writer))
-		{
-			/* the group is just being made, and given its positions */
-			UnregisterSnapshot(snapshot);
-			table_close(leaf, AccessShareLock);
-			LockRelease(&tag, ExclusiveLock, false);
-			return;
-		}
-		committed = found.next_offset;
-		if (found.newer)
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("could not serialize access due to concurrent consumption"),
-					 errdetail("Group \"%s\" has committed an offset of partition %d since this transaction's snapshot was taken.",
-							   group, partition),
-					 errhint("The transaction might succeed if retried.")));
-		position = committed >= 0 ? committed : eventlog_group_start(group, topic->relid);
-		if (position < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("consumer group \"%s\" has no committed offset for partition %d of topic \"%s\"",
-							group, partition, topic->name),
-					 errdetail("The group was created with start \"none\"."),
-					 errhint("Consume with another group, created with start \"earliest\", \"latest\" or a timestamp.")));
-	}
 
 	PredicateLockRelation(leaf, snapshot);
 	cur = eventlog_cursor_open(leaf, snapshot, true);
-	position = position_in_log(group, topic, partition, cur, position, committed < 0 && claim == NULL,
-							   &skipped);
-	start = position;
+	position = position_in_log(group, emitter->topic, partition, cur, position, first, &skipped);
+	*went_to = skipped ? position : -1;
 	eventlog_cursor_seek(cur, position);
 	while (emitter->count < max_records && eventlog_cursor_next(cur))
 	{
@@ -401,10 +417,68 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 	if (emitter->count > before && !cur->on_batch)
 		position = Max(position, cur->pos.offset);
 	eventlog_cursor_close(cur);
+	return position;
+}
+
+/*
+ * Read what one partition has for the group, up to max_records in all.  True
+ * if there was nothing, and nobody else has it: then *activity is what the
+ * leaf's was before that look.
+ */
+static bool
+consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, int64 max_records,
+				  uint64 *activity)
+{
+	EventlogTopic *topic = emitter->topic;
+	Oid			leafid = topic->leaves[partition];
+	Claim	   *claim = find_claim(group, leafid);
+	uint64		before = emitter->count;
+	LOCKTAG		tag;
+	Relation	leaf;
+	Snapshot	snapshot;
+	int64		position,
+				committed;
+	int64		went_to;
+
+	if (claim == NULL)
+	{
+		claim_tag(&tag, group, leafid);
+		if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+			return false;
+	}
+
+	leaf = try_table_open(leafid, AccessShareLock);
+	if (leaf == NULL)
+	{
+		/* dropped meanwhile */
+		if (claim == NULL)
+			LockRelease(&tag, ExclusiveLock, false);
+		return false;
+	}
+	*activity = eventlog_activity(leafid);
+	snapshot = eventlog_fresh_snapshot();
+	if (claim)
+	{
+		position = claim->position;
+		committed = claim->committed;
+	}
+	else
+		position = eventlog_consume_position(group, topic, partition, snapshot, &committed);
+	if (position < 0)
+	{
+		/* before a crash, a transaction had the claim that is now prepared */
+		UnregisterSnapshot(snapshot);
+		table_close(leaf, NoLock);
+		LockRelease(&tag, ExclusiveLock, false);
+		return false;
+	}
+
+	position = eventlog_consume_records(emitter, group, leaf, partition, snapshot, position,
+										committed < 0 && claim == NULL, max_records, &went_to);
 	UnregisterSnapshot(snapshot);
 	table_close(leaf, NoLock);
 
-	if (emitter->count > before || skipped)
+	if (emitter->count > before || went_to >= 0)
 	{
 		if (claim == NULL)
 			claim = add_claim(group, topic, partition, position, committed);
@@ -413,15 +487,88 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 			save_claim(claim);
 			claim->position = position;
 		}
-		if (skipped && !XactReadOnly)
-			commit_claim(claim, start);
+		claim->drained = emitter->count < max_records;
+		claim->activity = *activity;
+		if (went_to >= 0 && !XactReadOnly)
+			commit_claim(claim, went_to);
 	}
 	else if (claim == NULL)
 	{
 		/* nothing there: leave it to others, and spare the lock table */
 		LockRelease(&tag, ExclusiveLock, false);
 		UnlockRelationOid(leafid, AccessShareLock);
+		return !IsolationUsesXactSnapshot();
 	}
+	else
+		claim->activity = *activity;
+	return false;
+}
+
+/*
+ * One look at all partitions of the topic.
+ */
+static void
+consume_topic(EventlogEmitter *emitter, const char *group, int64 max_records)
+{
+	EventlogTopic *topic = emitter->topic;
+	EventlogSeen *seen = eventlog_seen(group, topic);
+	int32		npartitions = topic->npartitions;
+	uint64		all = eventlog_activity(topic->relid);
+	uint64		activity = 0;
+	int32		start;
+	bool		empty = true;
+
+	/* what this transaction holds comes first, so that it stays in order */
+	for (int i = 0; i < nclaims && emitter->count < max_records; i++)
+	{
+		if (claims[i].topic != topic->relid || strcmp(claims[i].group, group) != 0)
+			continue;
+		empty = false;
+		if (!claims[i].drained || claims[i].activity != eventlog_activity(claims[i].leaf))
+			(void) consume_partition(emitter, group, claims[i].partition, max_records, &activity);
+	}
+	if (seen->topic == all)
+		npartitions = 0;
+	start = npartitions <= 1 ? 0 : (int32) (eventlog_next_turn(topic->relid) % npartitions);
+	for (int i = 0; i < npartitions; i++)
+	{
+		int32		partition = (start + i) % npartitions;
+		Oid			leaf = topic->leaves[partition];
+		bool		nothing;
+
+		activity = eventlog_activity(leaf);
+		if (seen->partition[partition] == activity)
+			continue;
+		if (emitter->count >= max_records)
+		{
+			empty = false;
+			break;
+		}
+		if (nclaims > 0 && find_claim(group, leaf) != NULL)
+			continue;
+
+		/*
+		 * What comes while the claim is held wakes others in vain, so what
+		 * has come meanwhile must not be left alone.
+		 */
+		do
+			nothing = consume_partition(emitter, group, partition, max_records, &activity);
+		while (nothing && activity != eventlog_activity(leaf));
+
+		if (nothing)
+		{
+			/* looking may have rebuilt what is known of the topic */
+			seen = eventlog_seen(group, topic);
+			if (partition < seen->npartitions)
+				seen->partition[partition] = activity;
+		}
+		else
+			empty = false;
+	}
+	if (empty)
+		seen->topic = all;
+	if (!IsolationUsesXactSnapshot())
+		eventlog_seen_set_last_look(topic->relid, emitter->count < max_records ? all : 0);
 }
 
 /* Write all positions, of one group or of all. */
@@ -467,32 +614,65 @@ eventlog_consume(PG_FUNCTION_ARGS)
 	eventlog_emit_begin(&emitter, fcinfo, 1);
 	eventlog_group_check(group, emitter.topic, EVENTLOG_GROUP_CONSUME);
 
-	while (max_records > 0)
+	for (bool waiting = false; max_records > 0; waiting = true)
 	{
-		int32		npartitions = emitter.topic->npartitions;
-		int32		start = npartitions <= 1 ? 0 :
-			(int32) (pg_prng_uint64(&pg_global_prng_state) % npartitions);
-
-		/* what this transaction holds comes first, so that it stays in order */
-		for (int i = 0; i < nclaims && emitter.count < max_records; i++)
-		{
-			if (claims[i].topic == emitter.topic->relid && strcmp(claims[i].group, group) == 0)
-				consume_partition(&emitter, group, claims[i].partition, max_records);
-		}
-		for (int i = 0; i < npartitions && emitter.count < max_records; i++)
-		{
-			int32		partition = (start + i) % npartitions;
-
-			if (find_claim(group, emitter.topic->leaves[partition]) == NULL)
-				consume_partition(&emitter, group, partition, max_records);
-		}
-		if (emitter.count > 0 || !eventlog_wait_a_moment(deadline))
+		if (waiting)
+			eventlog_wait_on(emitter.topic->relid, group_id(group), PG_UINT64_MAX);
+		consume_topic(&emitter, group, max_records);
+		if (emitter.count > 0 || !eventlog_wait_possible(deadline))
 			break;
-		emitter.topic = eventlog_topic_after_wait(emitter.topic);
+		if (waiting)
+		{
+			if (!eventlog_wait_sleep(deadline))
+				break;
+			emitter.topic = eventlog_topic_after_wait(emitter.topic);
+		}
 	}
+	eventlog_wait_end();
+	eventlog_metrics_consumed(emitter.topic->relid, EVENTLOG_VIA_CONSUME, emitter.count, emitter.bytes);
 	if (auto_commit)
 		commit_claims(group);
 	return (Datum) 0;
+}
+
+/* ---- dead letters ---- */
+
+int64
+eventlog_consume_take(const char *group, EventlogTopic *topic, int32 partition)
+{
+	Oid			leafid = topic->leaves[partition];
+	Claim	   *claim = find_claim(group, leafid);
+	Snapshot	snapshot;
+	Relation	leaf;
+	EventlogMetaHead meta;
+	int64		committed;
+	int64		position;
+
+	if (claim != NULL)
+		return claim->position;
+	eventlog_group_check(group, topic, EVENTLOG_GROUP_CONSUME);
+	eventlog_consume_claim(group, leafid);
+	leaf = table_open(leafid, AccessShareLock);
+	eventlog_storage_read_meta(leaf, &meta, NULL);
+	table_close(leaf, NoLock);
+	snapshot = eventlog_fresh_snapshot();
+	position = eventlog_consume_position(group, topic, partition, snapshot, &committed);
+	UnregisterSnapshot(snapshot);
+	position = Max(position, meta.log_start_offset);
+	claim = add_claim(group, topic, partition, position, committed);
+	claim->drained = false;
+	claim->activity = 0;
+	return position;
+}
+
+void
+eventlog_consume_pass(const char *group, EventlogTopic *topic, int32 partition, int64 next_offset)
+{
+	Claim	   *claim = find_claim(group, topic->leaves[partition]);
+
+	save_claim(claim);
+	claim->position = next_offset;
+	commit_claim(claim, next_offset);
 }
 
 /* ---- commit ---- */
@@ -506,6 +686,7 @@ eventlog_commit_all(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("commit()");
 	PreventCommandIfParallelMode("commit()");
 	commit_claims(NULL);
+	eventlog_subscription_commit();
 	PG_RETURN_VOID();
 }
 
@@ -535,6 +716,8 @@ eventlog_commit_one(PG_FUNCTION_ARGS)
 	next_offset = PG_GETARG_INT64(3);
 	eventlog_topic_check_acl(topic, ACL_SELECT);
 
+	if (eventlog_poll_commit_one(group, topic, partition, next_offset))
+		PG_RETURN_VOID();
 	if (partition >= 0 && partition < topic->npartitions)
 		claim = find_claim(group, topic->leaves[partition]);
 	if (claim == NULL)

@@ -16,8 +16,6 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -29,49 +27,31 @@
 #include "log_slot.h"
 #include "payload.h"
 
-/* How often a waiting function looks for new records. */
-#define POLL_MS		5
-
 /* attributes of eventlog.record */
 #define RECORD_TOPIC	0
 #define RECORD_NATTS	7
 
-void
-eventlog_emit_begin(EventlogEmitter *emitter, FunctionCallInfo fcinfo, int arg)
+/* The topic whose row type the argument has. */
+static EventlogTopic *
+topic_of_type(Oid type)
 {
-	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, arg);
+	Oid			relid = get_typ_typrelid(type);
+	EventlogTopic *topic = OidIsValid(relid) ? eventlog_topic_by_relid(relid) : NULL;
 
-	memset(emitter, 0, sizeof(*emitter));
-	emitter->rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	if (topic == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("type %s is not the row type of a topic", format_type_be(type)),
+				 errhint("Write null::topics.name, or give the topic's name as text.")));
+	return topic;
+}
 
-	if (type == TEXTOID || !OidIsValid(type))
-	{
-		if (PG_ARGISNULL(arg))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("topic must not be null")));
-		emitter->topic = eventlog_topic_by_name(text_to_cstring(PG_GETARG_TEXT_PP(arg)), false);
-	}
-	else
-	{
-		Oid			relid = get_typ_typrelid(type);
-
-		emitter->typed = true;
-		if (OidIsValid(relid))
-			emitter->topic = eventlog_topic_by_relid(relid);
-		if (emitter->topic == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("type %s is not the row type of a topic", format_type_be(type)),
-					 errhint("Write null::topics.name, or give the topic's name as text.")));
-	}
-	eventlog_topic_check_acl(emitter->topic, ACL_SELECT);
-
+static void
+begin_result(EventlogEmitter *emitter, FunctionCallInfo fcinfo)
+{
 	InitMaterializedSRF(fcinfo, 0);
 	if (emitter->rsinfo->setDesc->natts != (emitter->typed ? EVENTLOG_NATTS : RECORD_NATTS))
 		elog(ERROR, "type eventlog.record has been changed");
-	if (!emitter->typed)
-		emitter->topic_name = CStringGetTextDatum(emitter->topic->name);
 	emitter->headers_type = TupleDescAttr(emitter->rsinfo->setDesc,
 										  emitter->typed ? EVENTLOG_ATT_HEADERS : RECORD_NATTS - 1)->atttypid;
 	emitter->key_type = emitter->typed ? emitter->topic->key_type : EVENTLOG_PAYLOAD_BYTEA;
@@ -79,6 +59,51 @@ eventlog_emit_begin(EventlogEmitter *emitter, FunctionCallInfo fcinfo, int arg)
 	eventlog_buf_reserve(&emitter->key, 256);
 	eventlog_buf_reserve(&emitter->value, 1024);
 	emitter->row = AllocSetContextCreate(CurrentMemoryContext, "eventlog row", ALLOCSET_SMALL_SIZES);
+}
+
+void
+eventlog_emit_begin(EventlogEmitter *emitter, FunctionCallInfo fcinfo, int arg)
+{
+	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, arg);
+	EventlogTopic *topic;
+
+	memset(emitter, 0, sizeof(*emitter));
+	emitter->rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	emitter->typed = type != TEXTOID && OidIsValid(type);
+	if (emitter->typed)
+		topic = topic_of_type(type);
+	else
+	{
+		if (PG_ARGISNULL(arg))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("topic must not be null")));
+		topic = eventlog_topic_by_name(text_to_cstring(PG_GETARG_TEXT_PP(arg)), false);
+	}
+	eventlog_topic_check_acl(topic, ACL_SELECT);
+	eventlog_emit_set_topic(emitter, topic);
+	begin_result(emitter, fcinfo);
+}
+
+void
+eventlog_emit_begin_topics(EventlogEmitter *emitter, FunctionCallInfo fcinfo, int arg)
+{
+	memset(emitter, 0, sizeof(*emitter));
+	emitter->rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	if (arg >= 0)
+	{
+		emitter->typed = true;
+		emitter->topic = topic_of_type(get_fn_expr_argtype(fcinfo->flinfo, arg));
+	}
+	begin_result(emitter, fcinfo);
+}
+
+void
+eventlog_emit_set_topic(EventlogEmitter *emitter, EventlogTopic *topic)
+{
+	if (!emitter->typed && emitter->topic != topic)
+		emitter->topic_name = CStringGetTextDatum(topic->name);
+	emitter->topic = topic;
 }
 
 static Datum
@@ -127,6 +152,7 @@ eventlog_emit(EventlogEmitter *emitter, int32 partition, const EventlogRecord *r
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(emitter->row);
 	emitter->count++;
+	emitter->bytes += Max(rec->key_len, 0) + Max(rec->value_len, 0) + rec->headers_len;
 }
 
 Snapshot
@@ -134,23 +160,6 @@ eventlog_fresh_snapshot(void)
 {
 	return RegisterSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() :
 							GetLatestSnapshot());
-}
-
-bool
-eventlog_wait_a_moment(TimestampTz deadline)
-{
-	long		left;
-
-	if (IsolationUsesXactSnapshot())
-		return false;
-	left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-	if (left <= 0)
-		return false;
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 Min(left, POLL_MS), PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-	return true;
 }
 
 EventlogTopic *

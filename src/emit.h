@@ -28,6 +28,7 @@ typedef struct EventlogEmitter
 	EventlogBuf value;
 	MemoryContext row;			/* what a row needs beyond its bytes */
 	uint64		count;			/* rows returned so far */
+	uint64		bytes;			/* of their keys, values and headers */
 } EventlogEmitter;
 
 /*
@@ -37,6 +38,14 @@ typedef struct EventlogEmitter
  */
 extern void eventlog_emit_begin(EventlogEmitter *emitter, FunctionCallInfo fcinfo, int arg);
 
+/*
+ * The same for a function whose records are of several topics: name the topic
+ * of those that follow by eventlog_emit_set_topic().  If "arg" is not negative,
+ * the form is typed, and records of only that topic are wanted.
+ */
+extern void eventlog_emit_begin_topics(EventlogEmitter *emitter, FunctionCallInfo fcinfo, int arg);
+extern void eventlog_emit_set_topic(EventlogEmitter *emitter, EventlogTopic *topic);
+
 /* Return one record. */
 extern void eventlog_emit(EventlogEmitter *emitter, int32 partition, const EventlogRecord *rec);
 
@@ -45,12 +54,6 @@ extern void eventlog_emit(EventlogEmitter *emitter, int32 partition, const Event
  * under REPEATABLE READ and above.  Unregister it.
  */
 extern Snapshot eventlog_fresh_snapshot(void);
-
-/*
- * Wait a moment for new records.  False when the deadline has passed, or when
- * a newer snapshot could not see more anyway.
- */
-extern bool eventlog_wait_a_moment(TimestampTz deadline);
 
 /*
  * The topic as it is now, after a wait: partitions may have been added.

@@ -153,6 +153,12 @@ eventlog_group_find(const char *group, Oid topic)
 	return entry;
 }
 
+uint64
+eventlog_group_generation(void)
+{
+	return generation;
+}
+
 int64
 eventlog_group_start(const char *group, Oid topic)
 {

@@ -91,6 +91,9 @@ extern void eventlog_group_forget_topic(Oid topic);
 #define ERRCODE_EVENTLOG_OFFSET_OUT_OF_RANGE	MAKE_SQLSTATE('L', 'G', '0', '0', '1')
 #define ERRCODE_EVENTLOG_OFFSET_DIVERGED		MAKE_SQLSTATE('L', 'G', '0', '0', '2')
 
+/* Another number whenever a catalogue row of a group may have changed. */
+extern uint64 eventlog_group_generation(void);
+
 /* A group's part of its claims' lock tags. */
 extern uint32 eventlog_group_hash(const char *group);
 

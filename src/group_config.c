@@ -51,7 +51,6 @@ static const char *const rules[NUM_CONFIGS] = {
 	[MAX_POLL_INTERVAL_MS] = "It must be an integer from 1 to 2147483647 (milliseconds)."
 };
 
-#define DEFAULT_MAX_POLL_INTERVAL_MS	300000
 #define BY_DURATION						"by_duration:"
 
 /* Values that were given, as text; NULL: not set. */
@@ -371,7 +370,7 @@ eventlog_group_config_read(Jsonb *stored, EventlogGroupConfig *config)
 	ConfigSet	set = {{NULL}};
 
 	memset(config, 0, sizeof(*config));
-	config->max_poll_interval_ms = DEFAULT_MAX_POLL_INTERVAL_MS;
+	config->max_poll_interval_ms = EVENTLOG_DEFAULT_MAX_POLL_MS;
 	load(stored, &set, true, NULL);
 	if (set.values[AUTO_OFFSET_RESET] != NULL)
 		(void) parse_reset(set.values[AUTO_OFFSET_RESET], config);

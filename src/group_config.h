@@ -13,6 +13,8 @@
 #include "topic.h"
 
 /* In which way a group is used; "group.type". */
+#define EVENTLOG_DEFAULT_MAX_POLL_MS	300000
+
 typedef enum EventlogGroupUse
 {
 	EVENTLOG_GROUP_UNUSED,		/* not yet */

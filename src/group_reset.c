@@ -31,6 +31,7 @@
 #include "payload.h"
 #include "position.h"
 #include "topic.h"
+#include "wakeup.h"
 
 PG_FUNCTION_INFO_V1(eventlog_reset_offsets);
 
@@ -238,6 +239,7 @@ eventlog_reset_offsets(PG_FUNCTION_ARGS)
 		if (!dry_run)
 		{
 			eventlog_position_set(group, relid, p, new);
+			eventlog_wakeup_at_end(relid, leaves[p]);
 			eventlog_consume_moved(group, leaves[p], new);
 		}
 		values[0] = topic_name;

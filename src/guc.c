@@ -18,9 +18,11 @@
 
 int			eventlog_producer_buffer = 32 * 1024;	/* boot value: 32 MB */
 bool		eventlog_auto_create_groups = true; /* boot value */
+int			eventlog_max_assignments = 16384;	/* boot value */
 bool		eventlog_maintenance = true;	/* boot value */
 int			eventlog_maintenance_interval = 10 * 1000;	/* boot value: 10 s */
 int			eventlog_max_maintenance_workers = 2;	/* boot value */
+int			eventlog_max_topic_metrics = 1024;	/* boot value */
 bool		eventlog_skip_damaged_records = false;	/* boot value */
 char	   *eventlog_pause_at = NULL;	/* boot value: "" */
 char	   *eventlog_fail_at = NULL;	/* boot value: "" */
@@ -60,12 +62,28 @@ eventlog_guc_init(void)
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 
+	DefineCustomIntVariable("eventlog.max_assignments",
+							"Partitions that members of all consumer groups can share at a time.",
+							"Each partition of a topic counts once for each group with members that have subscribed to it, and each topic once for each such member.",
+							&eventlog_max_assignments,
+							16384, 64, 1024 * 1024,
+							PGC_POSTMASTER, 0,
+							NULL, NULL, NULL);
+
 	DefineCustomIntVariable("eventlog.max_maintenance_workers",
 							"Most maintenance workers at a time, over all databases.",
 							"Each takes one of max_worker_processes while it runs.",
 							&eventlog_max_maintenance_workers,
 							2, 1, 32,
 							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("eventlog.max_topic_metrics",
+							"Topics, over all databases, that have counters of their own.",
+							"Those beyond it are counted together.",
+							&eventlog_max_topic_metrics,
+							1024, 0, 1000000,
+							PGC_POSTMASTER, 0,
 							NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("eventlog.skip_damaged_records",

@@ -10,6 +10,8 @@
 
 extern int	eventlog_producer_buffer;	/* kB */
 extern bool eventlog_auto_create_groups;
+extern int	eventlog_max_assignments;
+extern int	eventlog_max_topic_metrics;
 extern bool eventlog_skip_damaged_records;
 extern bool eventlog_maintenance;
 extern int	eventlog_maintenance_interval;	/* ms */

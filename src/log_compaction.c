@@ -116,6 +116,7 @@ note_keys(Relation rel, KeyTable *table, int64 from, int64 to)
 		EventlogRecord record;
 
 		CHECK_FOR_INTERRUPTS();
+		eventlog_rewrite_rest();
 		if (cur->entry.flags & EVENTLOG_ENTRY_ABORTED)
 			continue;
 		if (table->used + cur->header.count > table->nslots * 3 / 4)

@@ -22,6 +22,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "portability/instr_time.h"
 #include "storage/procarray.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -33,6 +34,9 @@
 #include "log_scan.h"
 
 #define WRITE_PAGES		XLR_MAX_BLOCK_ID
+
+/* Work for at least this long before a rest, which is at most twice that. */
+#define WORK_US			5000
 
 /* Numbers are given anew where this many have no segment, and more than do. */
 #define RENUMBER_MINIMUM	127
@@ -51,6 +55,22 @@ typedef struct Writer
 	EventlogPos *place;			/* in: an offset; out: where the first entry at
 								 * or behind it went; block 0 if none did */
 } Writer;
+
+void
+eventlog_rewrite_rest(void)
+{
+	static instr_time rested;
+	instr_time	now;
+	instr_time	worked;
+
+	INSTR_TIME_SET_CURRENT(now);
+	worked = now;
+	INSTR_TIME_SUBTRACT(worked, rested);
+	if (INSTR_TIME_GET_MICROSEC(worked) < WORK_US)
+		return;
+	pg_usleep(Min((long) INSTR_TIME_GET_MICROSEC(worked), 2 * WORK_US));
+	INSTR_TIME_SET_CURRENT(rested);
+}
 
 /* ---- writing ---- */
 
@@ -440,6 +460,7 @@ eventlog_rewrite_segments(EventlogRewrite *rewrite, uint32 first, uint32 last)
 	while (eventlog_cursor_next_head(cur) && cur->batch_pos.segment <= last)
 	{
 		CHECK_FOR_INTERRUPTS();
+		eventlog_rewrite_rest();
 		if (!is_aborted(cur))
 			rewrite_batch(rewrite, &w, cur, &chosen);
 	}

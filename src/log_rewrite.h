@@ -46,6 +46,13 @@ typedef struct EventlogRewrite
  */
 extern bool eventlog_rewrite_segments(EventlogRewrite *rewrite, uint32 first, uint32 last);
 
+/*
+ * Between two batches of a rewrite, or of the reading before it: from time to
+ * time sleep as long as the work has taken.  Nobody waits for a compaction,
+ * and those who produce meanwhile need the processor and the WAL.
+ */
+extern void eventlog_rewrite_rest(void);
+
 /* Give segments numbers that follow on each other, if many were merged. */
 extern void eventlog_rewrite_renumber(Relation rel);
 

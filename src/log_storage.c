@@ -39,6 +39,7 @@
 #include "catalog/storage.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
+#include "portability/instr_time.h"
 #include "storage/lmgr.h"
 #include "storage/smgr.h"
 #include "utils/timestamp.h"
@@ -449,6 +450,25 @@ append_part(Relation rel, Buffer metabuf, EventlogEntry *entry, const EventlogAp
 	*done = pos;
 }
 
+/*
+ * Take the append lock; if it is not free, note how long that took.
+ */
+static void
+lock_for_append(Buffer metabuf, EventlogAppend *app)
+{
+	instr_time	start,
+				end;
+
+	if (likely(ConditionalLockBuffer(metabuf)))
+		return;
+	INSTR_TIME_SET_CURRENT(start);
+	LockBuffer(metabuf, BUFFER_LOCK_EXCLUSIVE);
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, start);
+	app->waited = true;
+	app->wait_us += INSTR_TIME_GET_MICROSEC(end);
+}
+
 int64
 eventlog_storage_append(Relation rel, EventlogAppend *app)
 {
@@ -470,6 +490,8 @@ eventlog_storage_append(Relation rel, EventlogAppend *app)
 	if (problem)
 		elog(ERROR, "batch to append is invalid: %s", problem);
 	app->switched = false;
+	app->waited = false;
+	app->wait_us = 0;
 
 	/* Find room, outside the lock where that can take time. */
 	for (;;)
@@ -478,7 +500,7 @@ eventlog_storage_append(Relation rel, EventlogAppend *app)
 		BlockNumber want = Min(app->segment_bytes / BLCKSZ, MaxBlockNumber);
 		BlockNumber fresh = entry_blocks(size, EVENTLOG_PAYLOAD_START);
 
-		LockBuffer(metabuf, BUFFER_LOCK_EXCLUSIVE);
+		lock_for_append(metabuf, app);
 		head = &EventlogPageGetMeta(eventlog_storage_meta_page(rel, metabuf))->head;
 		next_entry_place(head, &block, &byte);
 		blocks = entry_blocks(size, byte);

@@ -26,6 +26,8 @@ typedef struct EventlogAppend
 	int64		segment_bytes;	/* begin another segment beyond this size ... */
 	int64		segment_ms;		/* ... or age; 0: whatever its age */
 	bool		switched;		/* out: another segment was begun */
+	bool		waited;			/* out: somebody else had the append lock */
+	int64		wait_us;		/* out: how long */
 } EventlogAppend;
 
 /*

@@ -19,6 +19,7 @@
 
 #include "guc.h"
 #include "maintain.h"
+#include "metrics.h"
 #include "topic_ddl.h"
 #include "topic_life.h"
 #include "worker.h"
@@ -68,6 +69,7 @@ eventlog_maintain_database(void)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	topics = eventlog_topic_catalog_list(context);
+	eventlog_metrics_sweep();
 	CommitTransactionCommand();
 
 	foreach(lc, topics)

@@ -15,13 +15,16 @@
 #include "guc.h"
 #include "log_plan.h"
 #include "log_xlog.h"
+#include "metrics.h"
 #include "pg_eventlog.h"
 #include "position.h"
 #include "produce.h"
 #include "query.h"
 #include "shmem.h"
 #include "topic.h"
+#include "subscription.h"
 #include "utility.h"
+#include "wakeup.h"
 #include "worker.h"
 
 PG_MODULE_MAGIC;
@@ -53,6 +56,7 @@ _PG_init(void)
 
 	eventlog_guc_init();
 	eventlog_shmem_init();
+	eventlog_metrics_init();	/* its ends of transactions come last */
 	eventlog_xlog_init();
 	eventlog_topic_init();
 	eventlog_utility_init();
@@ -61,6 +65,8 @@ _PG_init(void)
 	eventlog_group_init();
 	eventlog_position_init();
 	eventlog_consume_init();
+	eventlog_wakeup_init();
+	eventlog_subscription_init();
 	eventlog_plan_init();
 	eventlog_launcher_init();
 	preloaded = true;

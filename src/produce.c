@@ -37,6 +37,7 @@
 #include "utils/memutils.h"
 
 #include "guc.h"
+#include "metrics.h"
 #include "produce_buffer.h"
 
 static MemoryContext buffer_context = NULL;
@@ -177,6 +178,7 @@ get_buffer(Oid topic, Oid leaf, int32 partition)
 					MemoryContextAlloc(TopMemoryContext, n * sizeof(LeafBuffer *));
 				maxtouched = n;
 			}
+			eventlog_metrics_touch(topic);
 			touched[ntouched++] = buffer;
 			buffer->listed = true;
 		}
@@ -379,16 +381,21 @@ add_record(LeafBuffer *buffer, const EventlogTopic *topic, const EventlogRecord 
 static void
 cut_back(LeafBuffer *buffer, const Mark *mark)
 {
+	uint64		before = pending_records;
+
 	if (mark->batch == NULL)
 	{
 		free_batches(buffer->first);
 		buffer->first = buffer->last = NULL;
-		return;
 	}
-	free_batches(mark->batch->next);
-	mark->batch->next = NULL;
-	buffer->last = mark->batch;
-	eventlog_buffer_truncate_batch(mark->batch, &mark->saved);
+	else
+	{
+		free_batches(mark->batch->next);
+		mark->batch->next = NULL;
+		buffer->last = mark->batch;
+		eventlog_buffer_truncate_batch(mark->batch, &mark->saved);
+	}
+	eventlog_metrics_discarded(buffer->topic, before - pending_records);
 }
 
 /* ---- appending ---- */
@@ -523,8 +530,10 @@ forget_all(bool keep_ranges)
 	for (int i = 0; i < ntouched; i++)
 	{
 		LeafBuffer *buffer = touched[i];
+		uint64		before = pending_records;
 
 		free_batches(buffer->first);
+		eventlog_metrics_discarded(buffer->topic, before - pending_records);
 		buffer->first = buffer->last = NULL;
 		buffer->nmarks = 0;
 		buffer->lock_subid = InvalidSubTransactionId;

@@ -21,7 +21,9 @@
 #include "clock.h"
 #include "log_retention.h"
 #include "log_storage.h"
+#include "metrics.h"
 #include "produce_buffer.h"
+#include "wakeup.h"
 #include "worker_slot.h"
 
 /* WAL of a bulk load that is left to the WAL writer at a time. */
@@ -172,6 +174,7 @@ eventlog_buffer_append(LeafBuffer *buffer, bool final)
 		}
 	}
 
+	eventlog_wakeup_at_end(buffer->topic, buffer->leaf);
 	while (buffer->first)
 	{
 		PendingBatch *batch = buffer->first;
@@ -182,6 +185,7 @@ eventlog_buffer_append(LeafBuffer *buffer, bool final)
 		int64		base;
 		int32		count = batch->builder.count;
 		int32		last_delta = batch->builder.last_offset_delta;
+		SubTransactionId subid;
 		const char *problem;
 
 		if (!final)
@@ -212,11 +216,14 @@ eventlog_buffer_append(LeafBuffer *buffer, bool final)
 				if (config.compacted)
 					eventlog_maintenance_wake(MyDatabaseId);
 			}
+			if (app.waited)
+				eventlog_metrics_append_waited(buffer->topic, app.wait_us);
 			eventlog_buffer_append_time = now;
 			if (buffer->first->next != NULL)
 				write_behind(app.length);
-			eventlog_range_note(buffer, final ? GetCurrentSubTransactionId() : buffer->marks[nmark - 1].subid,
-					   base, base + last_delta);
+			subid = final ? GetCurrentSubTransactionId() : buffer->marks[nmark - 1].subid;
+			eventlog_range_note(buffer, subid, base, base + last_delta);
+			eventlog_metrics_produced(buffer->topic, subid, count, app.length);
 			pgstat_count_heap_insert(rel, count);
 		}
 

@@ -29,8 +29,10 @@
 #include "emit.h"
 #include "group.h"
 #include "log_storage.h"
+#include "metrics.h"
 #include "payload.h"
 #include "produce.h"
+#include "wakeup.h"
 
 PG_FUNCTION_INFO_V1(eventlog_read);
 PG_FUNCTION_INFO_V1(eventlog_tail);
@@ -62,11 +64,14 @@ eventlog_read(PG_FUNCTION_ARGS)
 	eventlog_topic_check_partition(emitter.topic, partition);
 
 	leaf = table_open(emitter.topic->leaves[partition], AccessShareLock);
-	for (;;)
+	for (bool waiting = false;; waiting = true)
 	{
-		Snapshot	snapshot = eventlog_fresh_snapshot();
+		Snapshot	snapshot;
 		EventlogRecord rec;
 
+		if (waiting)
+			eventlog_wait_on(RelationGetRelid(leaf), EVENTLOG_WAIT_ALONE, PG_UINT64_MAX);
+		snapshot = eventlog_fresh_snapshot();
 		if (cur == NULL)
 		{
 			PredicateLockRelation(leaf, snapshot);
@@ -97,11 +102,15 @@ eventlog_read(PG_FUNCTION_ARGS)
 				eventlog_cursor_damaged(cur, cur->reader.error);
 		}
 		UnregisterSnapshot(snapshot);
-		if (emitter.count > 0 || max_records == 0 || !eventlog_wait_a_moment(deadline))
+		if (emitter.count > 0 || max_records == 0 || !eventlog_wait_possible(deadline))
+			break;
+		if (waiting && !eventlog_wait_sleep(deadline))
 			break;
 	}
+	eventlog_wait_end();
 	eventlog_cursor_close(cur);
 	table_close(leaf, NoLock);
+	eventlog_metrics_consumed(emitter.topic->relid, EVENTLOG_VIA_READ, emitter.count, emitter.bytes);
 	return (Datum) 0;
 }
 
@@ -121,6 +130,7 @@ typedef struct TailRecord
 	int64		offset;
 	int64		timestamp;
 	int64		order;			/* never falls within a partition */
+	int32		bytes;			/* of key, value and headers */
 	Datum		key;			/* text; 0: null */
 	Datum		value;
 } TailRecord;
@@ -251,6 +261,8 @@ eventlog_tail(PG_FUNCTION_ARGS)
 	TailRecord *records = NULL;
 	int			nrecords = 0;
 	int			maxrecords = 0;
+	int64		given = 0;
+	int64		bytes = 0;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -262,11 +274,16 @@ eventlog_tail(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	first_call = (tails == NULL || hash_search(tails, &topic->relid, HASH_FIND, NULL) == NULL);
 
-	for (;;)
+	for (bool waiting = false;; waiting = true)
 	{
-		Snapshot	snapshot = eventlog_fresh_snapshot();
-		TailState  *state = get_tail(topic, snapshot, (int) n);
+		Snapshot	snapshot;
+		TailState  *state;
 		int			from;
+
+		if (waiting)
+			eventlog_wait_on(topic->relid, EVENTLOG_WAIT_ALONE, PG_UINT64_MAX);
+		snapshot = eventlog_fresh_snapshot();
+		state = get_tail(topic, snapshot, (int) n);
 
 		for (int p = 0; p < topic->npartitions; p++)
 		{
@@ -298,6 +315,7 @@ eventlog_tail(PG_FUNCTION_ARGS)
 					tr->partition = p;
 					tr->offset = rec.offset;
 					tr->timestamp = rec.timestamp;
+					tr->bytes = Max(rec.key_len, 0) + Max(rec.value_len, 0) + rec.headers_len;
 					tr->order = order = Max(order, rec.timestamp);
 					tr->key = printable(rec.key, rec.key_len);
 					tr->value = printable(rec.value, rec.value_len);
@@ -327,6 +345,8 @@ eventlog_tail(PG_FUNCTION_ARGS)
 			state->next[tr->partition] = Max(state->next[tr->partition], tr->offset + 1);
 			if (i < from)
 				continue;
+			given++;
+			bytes += tr->bytes;
 			values[0] = Int32GetDatum(tr->partition);
 			values[1] = Int64GetDatum(tr->offset);
 			values[2] = TimestampTzGetDatum(eventlog_ms_to_timestamp(tr->timestamp));
@@ -336,10 +356,17 @@ eventlog_tail(PG_FUNCTION_ARGS)
 			nulls[4] = (tr->value == (Datum) 0);
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		}
-		if (nrecords > 0 || n == 0 || !eventlog_wait_a_moment(deadline))
+		if (nrecords > 0 || n == 0 || !eventlog_wait_possible(deadline))
 			break;
-		topic = eventlog_topic_after_wait(topic);
+		if (waiting)
+		{
+			if (!eventlog_wait_sleep(deadline))
+				break;
+			topic = eventlog_topic_after_wait(topic);
+		}
 	}
+	eventlog_wait_end();
+	eventlog_metrics_consumed(topic->relid, EVENTLOG_VIA_TAIL, given, bytes);
 	return (Datum) 0;
 }
 

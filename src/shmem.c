@@ -14,7 +14,9 @@
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 
+#include "member.h"
 #include "shmem.h"
+#include "wakeup.h"
 
 #define SHMEM_NAME "pg_eventlog"
 
@@ -38,6 +40,8 @@ shmem_request(void)
 
 	RequestAddinShmemSpace(shared_size());
 	RequestNamedLWLockTranche(SHMEM_NAME, 1);
+	RequestAddinShmemSpace(eventlog_wakeup_shmem_size());
+	RequestAddinShmemSpace(eventlog_member_shmem_size());
 }
 
 static void
@@ -58,6 +62,8 @@ shmem_startup(void)
 		for (int i = 0; i < EVENTLOG_MAX_DATABASES; i++)
 			pg_atomic_init_u32(&eventlog_shared->databases[i].wake, 0);
 	}
+	eventlog_wakeup_shmem_init();
+	eventlog_member_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -566,3 +566,9 @@ eventlog_topic_check_owner(const EventlogTopic *topic)
 	if (!eventlog_user_owns_relation(topic->relid))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, topic->name);
 }
+
+uint64
+eventlog_topic_invalidations(void)
+{
+	return invalidations;
+}

@@ -141,6 +141,9 @@ extern void eventlog_topic_init(void);	/* from _PG_init: caches, callbacks */
 /* Access method of a table or index, or InvalidOid. */
 extern Oid	eventlog_relation_am(Oid relid);
 
+/* Grows whenever any table may have changed: topics and their partitions, too. */
+extern uint64 eventlog_topic_invalidations(void);
+
 /* Oid of the table access method, or InvalidOid without the extension. */
 extern Oid	eventlog_am_oid(void);
 

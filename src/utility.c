@@ -45,7 +45,9 @@
 #include "partition_catalog.h"
 #include "produce.h"
 #include "topic_ddl.h"
+#include "subscription.h"
 #include "utility.h"
+#include "wakeup.h"
 
 static ProcessUtility_hook_type next_ProcessUtility = NULL;
 static object_access_hook_type next_object_access = NULL;
@@ -317,7 +319,17 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 	NodeTag		tag = nodeTag(pstmt->utilityStmt);
 	Oid			relid = InvalidOid;
 	char	   *new_name = NULL;
+	bool		ends_prepared = false;
+	bool		discards_all = tag == T_DiscardStmt &&
+		((DiscardStmt *) pstmt->utilityStmt)->target == DISCARD_ALL;
 
+	if (tag == T_TransactionStmt)
+	{
+		TransactionStmtKind kind = ((TransactionStmt *) pstmt->utilityStmt)->kind;
+
+		ends_prepared = (kind == TRANS_STMT_COMMIT_PREPARED ||
+						 kind == TRANS_STMT_ROLLBACK_PREPARED);
+	}
 	if (!eventlog_topic_in_ddl && touches_data(pstmt->utilityStmt) &&
 		IsTransactionState() && OidIsValid(eventlog_am_oid()))
 	{
@@ -335,6 +347,12 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 	else
 		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
 								params, query_env, dest, completion);
+
+	/* the transaction that was prepared may have produced, whoever ends it */
+	if (ends_prepared)
+		eventlog_wakeup_everybody();
+	if (discards_all)
+		eventlog_subscription_end();
 
 	if (tag == T_TruncateStmt && OidIsValid(eventlog_am_oid()))
 		note_truncation((TruncateStmt *) pstmt->utilityStmt);

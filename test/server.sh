@@ -49,7 +49,7 @@ stage_make() {
 	cp -rs "$share/." "$STAGE/pg$share"
 	make -s install DESTDIR="$STAGE/pg" "$@" >"$STAGE/install.log" 2>&1 ||
 		{ cat "$STAGE/install.log" >&2; die "make install failed"; }
-	cp -r README.md test expected src "$STAGE/src"
+	cp -r README.md docs test expected src "$STAGE/src"
 	mkdir -m 700 "$STAGE/sock" "$STAGE/tmp"
 	[ "$(id -u)" != 0 ] || chown -Rh postgres: "$STAGE"
 }

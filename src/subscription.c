@@ -1,0 +1,697 @@
+/*-------------------------------------------------------------------------
+ *
+ * subscription.c
+ *	  This session as a member of a consumer group: its partitions, and how far
+ *	  it has read them.
+ *
+ * A subscription belongs to the session and is not undone by a rollback.  What
+ * is undone are positions: a rolled back transaction's records are handed out
+ * again.  commit() only notes what is to be written.  It is written right
+ * before the transaction commits, after shared memory has been asked whether
+ * the partition is still this session's (member.c); so a session that was
+ * stopped and has lost its partitions blocks nobody, and cannot commit.
+ *
+ * A partition is in use, and stays with this session, from when its records
+ * are handed out until they are committed or rolled back.  Records that a
+ * transaction got and did not commit are forgotten at the next poll, if the
+ * partition is to go to another member: it will get them anew.  That the
+ * session had them is remembered, for its next commit() to be an error.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "regex/regex.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "group.h"
+#include "guc.h"
+#include "position.h"
+#include "subscription.h"
+#include "topic_ddl.h"
+#include "wakeup.h"
+
+/* Single partitions are waited for if there are not more than this. */
+#define MAX_WAITS	6
+
+/* How a partition was before a subtransaction changed it. */
+typedef struct Undo
+{
+	SubTransactionId subid;
+	int32		index;			/* of the shared entry, and its epoch */
+	uint32		epoch;
+	int64		position;
+	int64		pending;
+} Undo;
+
+/* What has been subscribed to; names == NIL: nothing. */
+static MemoryContext context = NULL;
+static char *group = NULL;
+static char *client_id = NULL;
+static List *names = NIL;
+static bool manual = false;
+static int32 *manual_partitions = NULL; /* NULL: all */
+static int	nmanual = 0;
+static List *topics = NIL;		/* oids of the topics that are subscribed to now */
+static int	ntopic_partitions = 0;	/* theirs, when they were last looked up */
+static uint64 looked_up = 0;	/* invalidations before that */
+static bool look_again = false;
+
+/* What this session owns. */
+static MemoryContext assigned_context = NULL;
+static EventlogAssigned *assigned = NULL;
+static int	nassigned = 0;
+static uint64 generation = 0;
+static bool some_leaving = false;
+
+/* A partition that was lost with records that were not committed. */
+static bool has_lost = false;
+static Oid	lost_topic;
+static int32 lost_partition;
+
+/* in TopTransactionContext */
+static Undo *undos = NULL;
+static int	nundos = 0;
+static int	maxundos = 0;
+static bool in_transaction = false; /* this one has used or changed something */
+static bool leave_at_end = false;
+
+const char *
+eventlog_subscription_group(void)
+{
+	return leave_at_end ? NULL : group;
+}
+
+EventlogAssigned *
+eventlog_subscription_assigned(int *count)
+{
+	*count = nassigned;
+	return assigned;
+}
+
+EventlogAssigned *
+eventlog_subscription_find(Oid topic, int32 partition)
+{
+	for (int i = 0; i < nassigned; i++)
+	{
+		if (assigned[i].owned.topic == topic && assigned[i].owned.partition == partition)
+			return &assigned[i];
+	}
+	return NULL;
+}
+
+pg_noreturn static void
+raise_lost(Oid topic, int32 partition)
+{
+	char	   *name = get_rel_name(topic);
+
+	has_lost = false;
+	ereport(ERROR,
+			(errcode(ERRCODE_EVENTLOG_FENCED),
+			 errmsg("partition %d of topic \"%s\" does not belong to this member of group \"%s\" any more",
+					partition, name ? name : "(dropped)", group ? group : ""),
+			 errdetail("It had read records there that it has not committed; another member gets them."),
+			 errhint("Roll back and call eventlog.poll(). A member that does not poll for max.poll.interval.ms is removed from its group.")));
+}
+
+/* ---- what is assigned ---- */
+
+static int
+compare_assigned(const void *a, const void *b)
+{
+	Oid			x = ((const EventlogAssigned *) a)->owned.leaf;
+	Oid			y = ((const EventlogAssigned *) b)->owned.leaf;
+
+	return x == y ? 0 : x < y ? -1 : 1;
+}
+
+/*
+ * Take up what this session owns by now.  Errors: it has lost something that
+ * this transaction has used.
+ */
+static void
+take_up(uint64 new_generation)
+{
+	int			count;
+	EventlogOwned *owned = eventlog_member_owned(&count);
+	EventlogAssigned *new = MemoryContextAllocZero(assigned_context,
+												   sizeof(EventlogAssigned) * Max(count, 1));
+
+	for (int i = 0; i < count; i++)
+	{
+		new[i].owned = owned[i];
+		new[i].position = new[i].clean = new[i].pending = -1;
+	}
+	qsort(new, count, sizeof(EventlogAssigned), compare_assigned);
+	for (int i = 0; i < nassigned; i++)
+	{
+		EventlogAssigned *old = &assigned[i];
+		EventlogAssigned *same = bsearch(old, new, count, sizeof(EventlogAssigned), compare_assigned);
+
+		if (same != NULL && same->owned.epoch == old->owned.epoch &&
+			same->owned.index == old->owned.index)
+		{
+			EventlogOwned now = same->owned;
+
+			*same = *old;
+			same->owned = now;
+		}
+		else if (old->used || old->pending >= 0)
+		{
+			pfree(new);
+			raise_lost(old->owned.topic, old->owned.partition);
+		}
+		else if (old->in_use)
+		{
+			has_lost = true;
+			lost_topic = old->owned.topic;
+			lost_partition = old->owned.partition;
+		}
+	}
+	some_leaving = false;
+	for (int i = 0; i < count; i++)
+		some_leaving |= new[i].owned.leaving;
+	if (assigned)
+		pfree(assigned);
+	assigned = new;
+	nassigned = count;
+	generation = new_generation;
+	if (owned)
+		pfree(owned);
+}
+
+static void
+forget_assigned(void)
+{
+	nassigned = 0;
+	generation = 0;
+}
+
+/* ---- what is subscribed to ---- */
+
+static bool
+matches(const char *name, const char *pattern)
+{
+	return RE_compile_and_execute(cstring_to_text(pattern), unconstify(char *, name), strlen(name),
+								  REG_ADVANCED, C_COLLATION_OID, 0, NULL);
+}
+
+static int
+compare_oids(const ListCell *a, const ListCell *b)
+{
+	Oid			x = lfirst_oid(a);
+	Oid			y = lfirst_oid(b);
+
+	return x == y ? 0 : x < y ? -1 : 1;
+}
+
+static void
+add_wanted(List **result, EventlogTopic *topic)
+{
+	EventlogWanted *wanted;
+	Oid		   *leaves;
+
+	wanted = palloc0(sizeof(EventlogWanted));
+	leaves = eventlog_topic_copy_leaves(topic);
+	wanted->topic = topic->relid;
+	wanted->npartitions = topic->npartitions;
+	wanted->leaves = leaves;
+	if (manual_partitions != NULL)
+	{
+		Oid		   *chosen = palloc(sizeof(Oid) * Max(nmanual, 1));
+
+		for (int i = 0; i < nmanual; i++)
+		{
+			eventlog_topic_check_partition(topic, manual_partitions[i]);
+			chosen[i] = leaves[manual_partitions[i]];
+		}
+		wanted->npartitions = nmanual;
+		wanted->partitions = manual_partitions;
+		wanted->leaves = chosen;
+	}
+	*result = lappend(*result, wanted);
+}
+
+/*
+ * The topics, by name and pattern.  first: names must exist.
+ */
+static List *
+look_up(bool first, List **oids)
+{
+	List	   *result = NIL;
+	List	   *all = NIL;
+	ListCell   *lc;
+
+	foreach(lc, names)
+	{
+		const char *name = lfirst(lc);
+		EventlogTopic *topic;
+		ListCell   *lc2;
+
+		if (name[0] != '^')
+		{
+			topic = eventlog_topic_by_name(name, !first);
+			if (topic == NULL)
+				continue;
+			eventlog_topic_check_acl(topic, ACL_SELECT);
+			*oids = list_append_unique_oid(*oids, topic->relid);
+			continue;
+		}
+		if (all == NIL)
+			all = eventlog_topic_catalog_list(CurrentMemoryContext);
+		foreach(lc2, all)
+		{
+			topic = eventlog_topic_by_relid(lfirst_oid(lc2));
+			if (topic != NULL && matches(topic->name, name) &&
+				pg_class_aclcheck(topic->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+				*oids = list_append_unique_oid(*oids, topic->relid);
+		}
+	}
+
+	/* everybody takes locks in the same order */
+	list_sort(*oids, compare_oids);
+	foreach(lc, *oids)
+	{
+		EventlogTopic *topic = eventlog_topic_by_relid(lfirst_oid(lc));
+
+		if (topic != NULL)
+			eventlog_group_check(group, topic, EVENTLOG_GROUP_MEMBERS);
+		topic = eventlog_topic_by_relid(lfirst_oid(lc));
+		if (topic != NULL)
+			add_wanted(&result, topic);
+	}
+	return result;
+}
+
+/* Tell the group what is wanted. */
+static void
+join(List *wanted, List *oids)
+{
+	EventlogWanted *array = palloc(sizeof(EventlogWanted) * Max(list_length(wanted), 1));
+	MemoryContext old;
+	int			n = 0;
+	int			npartitions = 0;
+	ListCell   *lc;
+	const EventlogGroup *found;
+
+	foreach(lc, wanted)
+	{
+		array[n] = *(EventlogWanted *) lfirst(lc);
+		npartitions += array[n++].npartitions;
+	}
+	found = n > 0 ? eventlog_group_find(group, array[0].topic) : NULL;
+	eventlog_member_join(group, client_id,
+						 found ? found->config.max_poll_interval_ms : EVENTLOG_DEFAULT_MAX_POLL_MS,
+						 manual, array, n);
+	old = MemoryContextSwitchTo(context);
+	list_free(topics);
+	topics = list_copy(oids);
+	MemoryContextSwitchTo(old);
+	ntopic_partitions = npartitions;
+}
+
+void
+eventlog_subscription_begin(const char *new_group, const char *new_client_id, List *new_names,
+							bool new_manual, const int32 *partitions, int npartitions)
+{
+	MemoryContext old;
+	List	   *wanted;
+	List	   *oids = NIL;
+	ListCell   *lc;
+
+	if (group != NULL && strcmp(group, new_group) != 0)
+	{
+		eventlog_member_leave();
+		forget_assigned();
+	}
+	if (assigned_context == NULL)
+		assigned_context = AllocSetContextCreate(TopMemoryContext, "eventlog assignment",
+												 ALLOCSET_SMALL_SIZES);
+	if (context != NULL)
+		MemoryContextDelete(context);
+	group = NULL;
+	context = AllocSetContextCreate(TopMemoryContext, "eventlog subscription",
+									ALLOCSET_SMALL_SIZES);
+	leave_at_end = false;
+	has_lost = false;
+
+	old = MemoryContextSwitchTo(context);
+	names = NIL;
+	topics = NIL;
+	foreach(lc, new_names)
+		names = lappend(names, pstrdup(lfirst(lc)));
+	client_id = pstrdup(new_client_id);
+	client_id[pg_mbcliplen(client_id, strlen(client_id), EVENTLOG_CLIENT_ID_MAX)] = '\0';
+	manual = new_manual;
+	manual_partitions = NULL;
+	nmanual = npartitions;
+	if (partitions != NULL)
+	{
+		manual_partitions = palloc(sizeof(int32) * Max(npartitions, 1));
+		memcpy(manual_partitions, partitions, sizeof(int32) * npartitions);
+	}
+	group = pstrdup(new_group);
+	MemoryContextSwitchTo(old);
+
+	PG_TRY();
+	{
+		looked_up = eventlog_topic_invalidations();
+		wanted = look_up(true, &oids);
+		join(wanted, oids);
+	}
+	PG_CATCH();
+	{
+		eventlog_member_leave();
+		forget_assigned();
+		group = NULL;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+static void
+leave(void)
+{
+	eventlog_member_leave();
+	forget_assigned();
+	group = NULL;
+	leave_at_end = false;
+	has_lost = false;
+}
+
+void
+eventlog_subscription_end(void)
+{
+	if (group == NULL)
+		return;
+	for (int i = 0; i < nassigned; i++)
+	{
+		if (assigned[i].pending >= 0)
+		{
+			leave_at_end = true;
+			return;
+		}
+	}
+	leave();
+}
+
+/*
+ * Have topics come, gone, or got more partitions?
+ */
+static void
+follow_topics(void)
+{
+	List	   *wanted;
+	List	   *oids = NIL;
+	ListCell   *lc;
+	int			npartitions = 0;
+
+	AcceptInvalidationMessages();
+	if (looked_up == eventlog_topic_invalidations() && !look_again)
+		return;
+	look_again = false;
+	looked_up = eventlog_topic_invalidations();
+	wanted = look_up(false, &oids);
+	foreach(lc, wanted)
+		npartitions += ((EventlogWanted *) lfirst(lc))->npartitions;
+	if (npartitions == ntopic_partitions && equal(oids, topics))
+		return;
+	if (wanted == NIL && topics != NIL)
+		ereport(WARNING,
+				(errmsg("topics that group \"%s\" has subscribed to do not exist any more", group)));
+	join(wanted, oids);
+}
+
+void
+eventlog_subscription_refresh(void)
+{
+	uint64		now;
+
+	if (!eventlog_member_is_live())
+	{
+		/* removed: what this transaction has read is somebody else's */
+		for (int i = 0; i < nassigned; i++)
+		{
+			if (assigned[i].used || assigned[i].pending >= 0)
+				raise_lost(assigned[i].owned.topic, assigned[i].owned.partition);
+			if (assigned[i].in_use)
+			{
+				has_lost = true;
+				lost_topic = assigned[i].owned.topic;
+				lost_partition = assigned[i].owned.partition;
+			}
+		}
+		forget_assigned();
+		look_again = true;
+		ntopic_partitions = -1;
+		ereport(WARNING,
+				(errmsg("this session was removed from group \"%s\" and joins it again", group),
+				 errdetail("It had not polled for max.poll.interval.ms.")));
+	}
+	follow_topics();
+	if (!eventlog_member_poll(&now))
+		return;					/* removed just now; the next call joins again */
+	if (now == generation && !some_leaving)
+		return;
+
+	/* what another transaction got and did not commit may go */
+	for (int i = 0; i < nassigned; i++)
+	{
+		EventlogAssigned *a = &assigned[i];
+
+		if (a->in_use && !a->used && a->pending < 0 && !eventlog_member_use(&a->owned))
+			eventlog_member_done(&a->owned);
+	}
+	if (!eventlog_member_poll(&now))
+		return;
+	take_up(now);
+}
+
+/* ---- committing ---- */
+
+void
+eventlog_subscription_save(EventlogAssigned *a)
+{
+	SubTransactionId subid = GetCurrentSubTransactionId();
+	Undo	   *undo;
+
+	in_transaction = true;
+	for (int i = nundos - 1; i >= 0 && undos[i].subid == subid; i--)
+	{
+		if (undos[i].index == a->owned.index && undos[i].epoch == a->owned.epoch)
+			return;
+	}
+	if (nundos == maxundos)
+	{
+		int			n = Max(maxundos * 2, 16);
+
+		undos = undos ? repalloc(undos, n * sizeof(Undo)) :
+			MemoryContextAlloc(TopTransactionContext, n * sizeof(Undo));
+		maxundos = n;
+	}
+	undo = &undos[nundos++];
+	undo->subid = subid;
+	undo->index = a->owned.index;
+	undo->epoch = a->owned.epoch;
+	undo->position = a->position;
+	undo->pending = a->pending;
+}
+
+void
+eventlog_subscription_commit_one(EventlogAssigned *a, int64 next_offset)
+{
+	if (!eventlog_member_owns(&a->owned))
+		raise_lost(a->owned.topic, a->owned.partition);
+	eventlog_subscription_save(a);
+	a->pending = next_offset;
+}
+
+void
+eventlog_subscription_commit(void)
+{
+	if (group == NULL)
+		return;
+	if (has_lost)
+		raise_lost(lost_topic, lost_partition);
+	for (int i = 0; i < nassigned; i++)
+	{
+		EventlogAssigned *a = &assigned[i];
+
+		if (a->position >= 0 && (a->position != a->clean || a->pending >= 0))
+			eventlog_subscription_commit_one(a, a->position);
+	}
+}
+
+/* The transaction is about to commit: write what commit() has noted. */
+static void
+write_pending(void)
+{
+	for (int i = 0; i < nassigned; i++)
+	{
+		EventlogAssigned *a = &assigned[i];
+
+		if (a->pending < 0 || eventlog_topic_by_relid(a->owned.topic) == NULL)
+			continue;
+		EVENTLOG_PAUSE_INTERRUPTIBLE("member-commit", NULL);
+		if (!eventlog_member_begin_commit(&a->owned, GetTopTransactionId()))
+			raise_lost(a->owned.topic, a->owned.partition);
+		a->in_use = true;
+		eventlog_position_set(group, a->owned.topic, a->owned.partition, a->pending);
+		EVENTLOG_PAUSE_INTERRUPTIBLE("member-committing", NULL);
+	}
+}
+
+/* ---- transactions ---- */
+
+static void
+undo_back_to(int count)
+{
+	while (nundos > count)
+	{
+		Undo	   *undo = &undos[--nundos];
+
+		for (int i = 0; i < nassigned; i++)
+		{
+			if (assigned[i].owned.index != undo->index || assigned[i].owned.epoch != undo->epoch)
+				continue;
+			assigned[i].position = undo->position;
+			assigned[i].pending = undo->pending;
+			assigned[i].seen = 0;
+			break;
+		}
+	}
+}
+
+/* Nobody may wait for this session longer than it has to be waited for. */
+static void
+end_transaction(XactEvent event)
+{
+	if (event == XACT_EVENT_ABORT)
+		undo_back_to(0);
+	for (int i = 0; i < nassigned; i++)
+	{
+		EventlogAssigned *a = &assigned[i];
+
+		if (!a->in_use && !a->used && a->pending < 0)
+			continue;
+		if (event == XACT_EVENT_PREPARE && (a->used || a->pending >= 0))
+		{
+			/* how it ends is seen in the table, later */
+			a->position = a->clean = -1;
+			a->seen = 0;
+		}
+		else if (event == XACT_EVENT_COMMIT && a->pending >= 0)
+			a->clean = a->pending;
+		a->pending = -1;
+		a->used = false;
+		if (a->position == a->clean)
+		{
+			a->in_use = false;
+			eventlog_member_done(&a->owned);
+		}
+	}
+	undos = NULL;
+	nundos = maxundos = 0;
+	in_transaction = false;
+}
+
+static void
+subscription_xact_callback(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			if (in_transaction)
+				write_pending();
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			if (in_transaction)
+				end_transaction(event);
+			if (event == XACT_EVENT_ABORT)
+				look_again = true;	/* the group may not have been made */
+			if (leave_at_end)
+				leave();
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+subscription_subxact_callback(SubXactEvent event, SubTransactionId subid,
+							  SubTransactionId parent, void *arg)
+{
+	int			first = nundos;
+
+	while (first > 0 && undos[first - 1].subid == subid)
+		first--;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		undo_back_to(first);
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
+		/* undone in reverse, so the parent's own entries win */
+		for (int i = first; i < nundos; i++)
+			undos[i].subid = parent;
+	}
+}
+
+/* ---- waiting ---- */
+
+void
+eventlog_subscription_wait(void)
+{
+	int			ntopics = 0;
+	Oid			known[MAX_WAITS];
+	uint64		masks[MAX_WAITS];
+
+	if (nassigned <= MAX_WAITS)
+	{
+		for (int i = 0; i < nassigned; i++)
+		{
+			if (!assigned[i].paused)
+				eventlog_wait_on(assigned[i].owned.leaf, EVENTLOG_WAIT_ALONE, PG_UINT64_MAX);
+		}
+		return;
+	}
+	for (int i = 0; i < nassigned; i++)
+	{
+		int			t = ntopics - 1;
+
+		if (assigned[i].paused)
+			continue;
+		while (t >= 0 && known[t] != assigned[i].owned.topic)
+			t--;
+		if (t < 0 && ntopics == MAX_WAITS)
+		{
+			eventlog_wait_on(InvalidOid, EVENTLOG_WAIT_ALONE, PG_UINT64_MAX);
+			return;
+		}
+		if (t < 0)
+		{
+			t = ntopics++;
+			known[t] = assigned[i].owned.topic;
+			masks[t] = 0;
+		}
+		masks[t] |= eventlog_leaf_bit(assigned[i].owned.leaf);
+	}
+	for (int t = 0; t < ntopics; t++)
+		eventlog_wait_on(known[t], EVENTLOG_WAIT_ALONE, masks[t]);
+}
+
+void
+eventlog_subscription_init(void)
+{
+	RegisterXactCallback(subscription_xact_callback, NULL);
+	RegisterSubXactCallback(subscription_subxact_callback, NULL);
+}

@@ -1,0 +1,72 @@
+/*-------------------------------------------------------------------------
+ *
+ * subscription.h
+ *	  This session as a member of a consumer group: its partitions, and how far
+ *	  it has read them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EVENTLOG_SUBSCRIPTION_H
+#define EVENTLOG_SUBSCRIPTION_H
+
+#include "emit.h"
+#include "member.h"
+
+/* A partition of this session. */
+typedef struct EventlogAssigned
+{
+	EventlogOwned owned;
+	int64		position;		/* next offset to hand out; -1: not known yet */
+	int64		clean;			/* position with nothing outstanding: as read, or
+								 * as committed last; -1: not known */
+	int64		pending;		/* to be written when the transaction commits, or -1 */
+	bool		used;			/* this transaction got records of it */
+	bool		in_use;			/* shared memory says that it is in use */
+	bool		paused;
+	uint64		seen;			/* activity before the last look that came to the
+								 * end; 0: there may be more */
+} EventlogAssigned;
+
+/* Name of the group, or NULL if this session has not subscribed. */
+extern const char *eventlog_subscription_group(void);
+
+/*
+ * Subscribe: to topics by their names, or, where a name begins with "^", to
+ * those that it matches as a regular expression, now and later.  manual: to
+ * these partitions of one topic (NULL: all), without balancing.
+ */
+extern void eventlog_subscription_begin(const char *group, const char *client_id,
+										List *names, bool manual, const int32 *partitions,
+										int npartitions);
+
+/* Leave the group, at the end of the transaction if it has commits to write. */
+extern void eventlog_subscription_end(void);
+
+/*
+ * Before a poll: take part in the group, join it again if this session was
+ * removed, and take up what has changed.
+ */
+extern void eventlog_subscription_refresh(void);
+
+/* What is assigned, as of the last refresh; in the order of leaves. */
+extern EventlogAssigned *eventlog_subscription_assigned(int *count);
+
+/* One of them, or NULL. */
+extern EventlogAssigned *eventlog_subscription_find(Oid topic, int32 partition);
+
+/* Before its position or pending commit changes: for rollbacks. */
+extern void eventlog_subscription_save(EventlogAssigned *assigned);
+
+/*
+ * Commit, with the transaction: all positions, or one partition's.  Errors:
+ * LG003.
+ */
+extern void eventlog_subscription_commit(void);
+extern void eventlog_subscription_commit_one(EventlogAssigned *assigned, int64 next_offset);
+
+/* Register for what could bring records. */
+extern void eventlog_subscription_wait(void);
+
+extern void eventlog_subscription_init(void);	/* from _PG_init: callbacks */
+
+#endif							/* EVENTLOG_SUBSCRIPTION_H */

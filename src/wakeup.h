@@ -1,0 +1,91 @@
+/*-------------------------------------------------------------------------
+ *
+ * wakeup.h
+ *	  Noticing that a log has changed, and waiting for it, through shared
+ *	  memory.
+ *
+ * A log's activity is a number that grows whenever more of it may have become
+ * visible: at the end, by commit or abort, of each transaction that appended
+ * to it, and when a group's position was set back.  Who has read the number,
+ * then taken a snapshot and then found nothing, need not look again before the
+ * number is another one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EVENTLOG_WAKEUP_H
+#define EVENTLOG_WAKEUP_H
+
+#include "datatype/timestamp.h"
+
+/* A group that any of its waiters may stand for; 0: one waits for oneself. */
+#define EVENTLOG_WAIT_ALONE		0
+
+/* A backend can wait for this many things at a time. */
+#define EVENTLOG_MAX_WAITS		8
+
+/* Bit of a leaf in the mask of a waiter on its topic. */
+#define eventlog_leaf_bit(leaf)	(UINT64CONST(1) << ((leaf) & 63))
+
+/*
+ * Activity of a topic (all its partitions) or of a leaf, in this database.
+ * Above 0; never falls while the server runs; begins anew when it starts.
+ */
+extern uint64 eventlog_activity(Oid relid);
+
+/* A number that grows by one with each call: whose turn it is. */
+extern uint32 eventlog_next_turn(Oid relid);
+
+/*
+ * This transaction has done something to a leaf that others are to look at
+ * when it ends, whichever way it ends.
+ */
+extern void eventlog_wakeup_at_end(Oid topic, Oid leaf);
+
+/*
+ * A prepared transaction of this database has ended; what it had done is not
+ * known here: everybody looks again.
+ */
+extern void eventlog_wakeup_everybody(void);
+
+/* Wake one waiter of a group on a topic: there may be something for it. */
+extern void eventlog_wakeup_next(Oid topic, uint32 group);
+
+/* Wake the backend of this number, if it sleeps in eventlog_wait_sleep(). */
+extern void eventlog_wakeup_backend(int procno);
+
+/*
+ * Waiting: look; if there is nothing, register for all that could bring
+ * something; look again; sleep; and so on.  Registrations are used up when the
+ * backend is woken, so register again before each look.  End with
+ * eventlog_wait_end(); an error ends it by itself.
+ *
+ * What eventlog_wakeup_backend() tells is not lost from eventlog_wait_begin()
+ * on; the first eventlog_wait_on() calls it if need be.
+ *
+ * relid: a leaf, a topic, or InvalidOid for all of the database.  Of waiters of
+ * the same group on the same relid, one is woken each time.  mask: only changes
+ * of leaves with these bits are of interest.
+ */
+extern void eventlog_wait_begin(void);
+extern void eventlog_wait_on(Oid relid, uint32 group, uint64 mask);
+
+/*
+ * Sleep until woken, or for a second at most.  False if the deadline has
+ * passed, or if no newer snapshot could be had (REPEATABLE READ and above).
+ */
+extern bool eventlog_wait_sleep(TimestampTz deadline);
+
+extern void eventlog_wait_end(void);
+
+/* Can a wait bring anything in this transaction? */
+extern bool eventlog_wait_possible(TimestampTz deadline);
+
+extern void eventlog_wakeup_init(void); /* from _PG_init: callbacks */
+extern Size eventlog_wakeup_shmem_size(void);
+extern void eventlog_wakeup_shmem_init(void);
+
+/* This backend's number among the server's processes; below it are all. */
+extern int	eventlog_my_procno(void);
+extern int	eventlog_max_procno(void);
+
+#endif							/* EVENTLOG_WAKEUP_H */
