@@ -629,8 +629,6 @@ eventlog_consume(PG_FUNCTION_ARGS)
 		}
 	}
 	eventlog_wait_end();
-	if (emitter.count > 0)
-		eventlog_group_used(group, emitter.topic, EVENTLOG_GROUP_CONSUME);
 	eventlog_metrics_consumed(emitter.topic->relid, EVENTLOG_VIA_CONSUME, emitter.count, emitter.bytes);
 	if (auto_commit)
 		commit_claims(group);
@@ -653,7 +651,6 @@ eventlog_consume_take(const char *group, EventlogTopic *topic, int32 partition)
 	if (claim != NULL)
 		return claim->position;
 	eventlog_group_check(group, topic, EVENTLOG_GROUP_CONSUME);
-	eventlog_group_used(group, topic, EVENTLOG_GROUP_CONSUME);
 	eventlog_consume_claim(group, leafid);
 	leaf = table_open(leafid, AccessShareLock);
 	eventlog_storage_read_meta(leaf, &meta, NULL);

@@ -317,10 +317,11 @@ eventlog_group_check(const char *group, EventlogTopic *topic, EventlogGroupUse u
 	if (entry != NULL)
 	{
 		eventlog_group_check_owner(group, entry->owner);
+		if (likely(entry->use == use))
+			return;
 		check_use(group, entry->use, use);
-		if (entry->use == use || use == EVENTLOG_GROUP_CONSUME)
-			return;				/* eventlog_group_used() will decide */
-		PreventCommandIfReadOnly("subscribe()");
+		if (XactReadOnly)
+			return;				/* left to who may write */
 	}
 	else
 	{
@@ -332,19 +333,6 @@ eventlog_group_check(const char *group, EventlogTopic *topic, EventlogGroupUse u
 					 errhint("Create it with eventlog.create_group(), or set eventlog.auto_create_groups.")));
 		PreventCommandIfReadOnly(use == EVENTLOG_GROUP_MEMBERS ? "subscribe()" : "consume()");
 	}
-	first_use(group, topic, use);
-}
-
-void
-eventlog_group_used(const char *group, EventlogTopic *topic, EventlogGroupUse use)
-{
-	const EventlogGroup *entry = eventlog_group_find(group, topic->relid);
-
-	if (likely(entry != NULL && entry->use == use))
-		return;
-	if (entry == NULL || XactReadOnly)
-		return;					/* being made by another; left to who may write */
-	check_use(group, entry->use, use);
 	first_use(group, topic, use);
 }
 

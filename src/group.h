@@ -38,8 +38,7 @@ extern const EventlogGroup *eventlog_group_find(const char *group, Oid topic);
  * See to it that the group consumes this topic, and in this way: it is found,
  * or made as eventlog.auto_create_groups says, and the first use decides which
  * way that is.  EVENTLOG_GROUP_CONSUME waits for nobody: while another
- * transaction is just making the group, it goes on without a row of it; and a
- * group that is there, and unused, stays so until eventlog_group_used().
+ * transaction is just making the group, it goes on without a row of it.
  * EVENTLOG_GROUP_MEMBERS waits.
  *
  * Errors: ERRCODE_INVALID_NAME, ERRCODE_UNDEFINED_OBJECT,
@@ -47,12 +46,6 @@ extern const EventlogGroup *eventlog_group_find(const char *group, Oid topic);
  * ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE (used in the other way).
  */
 extern void eventlog_group_check(const char *group, EventlogTopic *topic, EventlogGroupUse use);
-
-/*
- * The group has consumed something: if that is its first use, it decides.
- * Errors: ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, as above.
- */
-extern void eventlog_group_used(const char *group, EventlogTopic *topic, EventlogGroupUse use);
 
 /* Raise ERRCODE_INVALID_NAME unless a group can have this name. */
 extern void eventlog_group_check_name(const char *group);
