@@ -85,7 +85,7 @@ FROM eventlog.consumer_group g
 		AND m.topic OPERATOR(pg_catalog.=) g.topic
 		AND m.partition OPERATOR(pg_catalog.=) s.partition
 	LEFT JOIN pg_catalog.pg_locks c
-		ON c.locktype OPERATOR(pg_catalog.=) 'advisory'
+		ON c.granted AND c.locktype OPERATOR(pg_catalog.=) 'advisory'
 		AND c.objsubid OPERATOR(pg_catalog.=) 26369
 		AND c.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d
 			WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())

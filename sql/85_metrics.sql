@@ -145,13 +145,14 @@ WHERE m.value IS NOT NULL
 UNION ALL
 SELECT 'kafka_consumergroup_members',
 	pg_catalog.jsonb_build_object('consumergroup', g.consumer_group),
-	pg_catalog.count(DISTINCT g.consumer_id),
-	'Consumers that hold partitions of the group.',
+	pg_catalog.count(g.consumer_id),
+	'Members of the group, and transactions that consume for it.',
 	'gauge'
-FROM eventlog.consumer_groups g
+FROM (SELECT consumer_group, consumer_id FROM eventlog.consumer_groups
+		UNION SELECT consumer_group, consumer_id FROM eventlog.group_members) g
 GROUP BY g.consumer_group;
 COMMENT ON VIEW eventlog.metrics_groups IS
-'the part of eventlog.metrics that tells the state of consumer groups, from eventlog.consumer_groups, with its rules of who sees what';
+'the part of eventlog.metrics that tells the state of consumer groups, from eventlog.consumer_groups and eventlog.group_members, with their rules of who sees what';
 COMMENT ON COLUMN eventlog.metrics_groups.name IS 'as in eventlog.metrics';
 COMMENT ON COLUMN eventlog.metrics_groups.labels IS 'consumergroup, topic, partition';
 COMMENT ON COLUMN eventlog.metrics_groups.value IS 'as in eventlog.metrics';

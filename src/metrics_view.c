@@ -54,10 +54,10 @@ static const CounterInfo topic_counters[] = {
 	"Records of transactions and savepoints that were rolled back."},
 	{EVENTLOG_TOPIC_LOCK_WAITS, false, false,
 		"eventlog_topic_append_lock_waits_total",
-	"Appends that found a partition locked by another append."},
+	"Appends that did not get the append lock of their partition at once."},
 	{EVENTLOG_TOPIC_LOCK_WAIT_US, false, true,
 		"eventlog_topic_append_lock_wait_seconds_total",
-	"Time that appends have waited for others."},
+	"Time that appends have waited for that lock."},
 	{EVENTLOG_TOPIC_OUT_RECORDS, true, false,
 		"kafka_consumer_consumer_fetch_manager_metrics_records_consumed_total",
 	"Records given out, by the function that did it."},
@@ -66,10 +66,10 @@ static const CounterInfo topic_counters[] = {
 	"Bytes of keys, values and headers of the records given out."},
 	{EVENTLOG_TOPIC_OUT_CALLS, true, false,
 		"kafka_server_brokertopicmetrics_totalfetchrequests_total",
-	"Calls that asked for records."},
+	"Calls that asked for records; of poll(), for each partition that had some."},
 	{EVENTLOG_TOPIC_OUT_EMPTY, true, false,
 		"eventlog_topic_empty_fetches_total",
-	"Calls that asked for records and got none."},
+	"Calls that asked for records and got none; for those of poll() see eventlog_empty_polls_total."},
 };
 
 static const CounterInfo database_counters[] = {
