@@ -180,8 +180,15 @@ consume_xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_ABORT:
 			released = claims;
 			nreleased = nclaims;
-			for (int i = 0; i < nclaims && event == XACT_EVENT_ABORT; i++)
-				claims[i].drained = false;
+			for (int i = 0; i < nclaims; i++)
+			{
+				if (event == XACT_EVENT_ABORT)
+					claims[i].drained = false;
+				else if (claims[i].drained && claims[i].position == claims[i].committed &&
+						 !IsolationUsesXactSnapshot())
+					eventlog_seen_note(claims[i].group, claims[i].topic, claims[i].partition,
+									   claims[i].activity);
+			}
 			/* FALLTHROUGH */
 		case XACT_EVENT_PREPARE:
 			claims = NULL;

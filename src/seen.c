@@ -85,6 +85,22 @@ eventlog_seen(const char *group, const EventlogTopic *topic)
 	return &entry->seen;
 }
 
+void
+eventlog_seen_note(const char *group, Oid topic, int32 partition, uint64 activity)
+{
+	SeenKey		key;
+	SeenEntry  *entry;
+
+	if (entries == NULL || generation != eventlog_group_generation())
+		return;
+	memset(&key, 0, sizeof(key));
+	strlcpy(key.group, group, sizeof(key.group));
+	key.topic = topic;
+	entry = hash_search(entries, &key, HASH_FIND, NULL);
+	if (entry != NULL && partition < entry->seen.npartitions)
+		entry->seen.partition[partition] = activity;
+}
+
 bool
 eventlog_seen_last_look(Oid topic, uint64 *activity)
 {

@@ -29,6 +29,12 @@ typedef struct EventlogSeen
 extern EventlogSeen *eventlog_seen(const char *group, const EventlogTopic *topic);
 
 /*
+ * The group has committed all that there was in a partition: note that, if
+ * something is known of the topic.  Neither raises nor allocates.
+ */
+extern void eventlog_seen_note(const char *group, Oid topic, int32 partition, uint64 activity);
+
+/*
  * The topic's activity before this session's last look that found all of it
  * read, or 0 if the session has not looked or has left something unread.
  * False if it has never looked.

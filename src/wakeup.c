@@ -11,8 +11,9 @@
  *
  * 2. Waiters.  A channel is a relation with waiters.  It has a list of queues,
  *	  one for each group that waits on it, and one for each backend that waits
- *	  alone; a queue is a list of waiters in the order in which they came.  A
- *	  change wakes the first waiter of each queue, who by that leaves it.
+ *	  alone; a queue is a list of waiters.  A change wakes one waiter of each
+ *	  queue, who by that leaves it: the one that came last, since a process that
+ *	  has just run costs least to run again, and the others sleep on.
  *
  * Whoever changes a log must not pay for a thousand groups.  It notes the
  * change in the channel and wakes FANOUT; each of those, before it does
@@ -524,7 +525,7 @@ eventlog_wait_on(Oid relid, uint32 group, const EventlogWaitMask *mask)
 		dlist_init(&queue->waiters);
 		dlist_push_tail(&channel->queues, &queue->link);
 	}
-	dlist_push_tail(&queue->waiters, &waiter->link);
+	dlist_push_head(&queue->waiters, &waiter->link);
 	waiter->queue = queue;
 	nwaits++;
 	pg_atomic_fetch_add_u32(&activity_slot(MyDatabaseId, relid)->waiters, 1);

@@ -152,17 +152,16 @@ worker() {
 		SET application_name = '$1';
 		SELECT eventlog.subscribe('workers', array['jobs']);
 	SQL
-	while :; do
-		cat <<-SQL
-			INSERT INTO done (worker, key) SELECT '$1', key FROM eventlog.poll(null::topics.jobs, max_wait => '1 s');
-			SELECT eventlog.commit();
-		SQL
-	done
+	while cat <<-SQL 2>/dev/null
+		BEGIN;
+		INSERT INTO done (worker, key) SELECT '$1', key FROM eventlog.poll(null::topics.jobs, max_wait => '1 s');
+		SELECT eventlog.commit();
+		COMMIT;
+	SQL
+	do :; done
 }
-# one statement string is one transaction
 run_worker() {
-	{ worker "$1" 2>/dev/null || true; } | sed "s/^INSERT/BEGIN; INSERT/; s/commit();\$/commit(); COMMIT;/" |
-		psql -X -q -o /dev/null >/dev/null 2>&1 || true
+	worker "$1" | psql -X -q -o /dev/null >/dev/null 2>&1 || true
 }
 run_worker anna &
 anna=$!

@@ -25,11 +25,11 @@
  *
  *-------------------------------------------------------------------------
  */
-#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -165,7 +165,8 @@ static void
 wait_for_records(const char *conninfo, const char *topic, int sessions, const char *how)
 {
 	PGconn	  **conns = malloc(sizeof(PGconn *) * sessions);
-	struct pollfd *fds = malloc(sizeof(struct pollfd) * (sessions + 1));
+	int			set = epoll_create1(0);
+	struct epoll_event event = {.events = EPOLLIN};
 	PGconn	   *control = open_session(conninfo);
 	int64_t		records = 0;
 
@@ -202,31 +203,29 @@ wait_for_records(const char *conninfo, const char *topic, int sessions, const ch
 	for (int i = 0; i < sessions; i++)
 	{
 		send_query(conns[i], "EXECUTE c");
-		fds[i].fd = PQsocket(conns[i]);
-		fds[i].events = POLLIN;
+		event.data.u32 = i;
+		epoll_ctl(set, EPOLL_CTL_ADD, PQsocket(conns[i]), &event);
 	}
-	fds[sessions].fd = 0;
-	fds[sessions].events = POLLIN;
+	event.data.u32 = sessions;
+	epoll_ctl(set, EPOLL_CTL_ADD, 0, &event);
 	until_waiting(control, "application_name = 'group_client'", sessions);
 	printf("ready\n");
 	fflush(stdout);
 	for (;;)
 	{
-		if (poll(fds, sessions + 1, -1) < 0)
-			die("poll", "failed");
-		for (int i = 0; i < sessions; i++)
-		{
-			if (fds[i].revents == 0)
-				continue;
-			if (!PQconsumeInput(conns[i]))
-				die("connection", PQerrorMessage(conns[i]));
-			if (PQisBusy(conns[i]))
-				continue;
-			records += finish_query(conns[i]);
-			send_query(conns[i], "EXECUTE c");
-		}
-		if (fds[sessions].revents != 0)
+		int			i;
+
+		if (epoll_wait(set, &event, 1, -1) != 1)
+			die("epoll", "failed");
+		i = event.data.u32;
+		if (i == sessions)
 			break;
+		if (!PQconsumeInput(conns[i]))
+			die("connection", PQerrorMessage(conns[i]));
+		if (PQisBusy(conns[i]))
+			continue;
+		records += finish_query(conns[i]);
+		send_query(conns[i], "EXECUTE c");
 	}
 	printf("%lld\n", (long long) records);
 	/* queries that still wait end with their sessions */

@@ -135,6 +135,9 @@ part_waiters() {
 		with_waiters waited group measured "one group waits" waiting waited
 		drop topic waited | quiet
 		new_topic waited
+		WAITERS=1 with_waiters waited group measured "one group waits" "one waits" waited
+		drop topic waited | quiet
+		new_topic waited
 		measured "groups wait" nobody free
 		with_waiters waited groups measured "groups wait" waiting waited
 		{ drop topic waited; drop topic free; } | quiet
@@ -145,7 +148,9 @@ part_waiters() {
 	row "CPU of $WAITERS members that wait, of one core" "%" "idle members" ours "3 %" "<=" 1
 	row "members woken by one commit" "" "members woken" ours one "<=" 1
 	row "producer while $WAITERS sessions of one group wait" "commits/s" "one group waits rate" waiting nobody ">=" 0.85
+	row "" "" "one group waits rate" waiting "one waits"
 	row "the same, its CPU a commit" "µs" "one group waits cpu" waiting nobody
+	row "" "" "one group waits cpu" waiting "one waits"
 	row "producer while $WAITERS groups wait, its CPU a commit" "µs" "groups wait cpu" waiting nobody "<=" 4
 	row "the same, its rate" "commits/s" "groups wait rate" waiting nobody
 	note "One event per commit by one client of pgbench, fsync on; **nobody** is the same into a topic for which nobody waits. The sessions that are woken consume the record and commit, with synchronous_commit off, and share the two cores with the producer, the client that holds their connections, and the server."
