@@ -139,6 +139,8 @@ static Touched *touched = NULL;	/* in TopMemoryContext */
 static int	ntouched = 0;
 static int	maxtouched = 0;
 
+static bool everybody = false;	/* it ends a prepared transaction */
+
 static bool begun = false;		/* nothing has been missed since */
 static int	nwaits = 0;			/* waiters of ours that were registered */
 static bool exit_callback = false;
@@ -337,8 +339,9 @@ wake_for_touched(void)
 	notify_channel(InvalidOid, PG_UINT64_MAX);
 }
 
-void
-eventlog_wakeup_everybody(void)
+/* A prepared transaction has ended. */
+static void
+wake_everybody(void)
 {
 	HASH_SEQ_STATUS seq;
 	Channel    *channel;
@@ -357,6 +360,12 @@ eventlog_wakeup_everybody(void)
 	}
 	for (int i = NPARTITIONS - 1; i >= 0; i--)
 		LWLockRelease(&locks[i].lock);
+}
+
+void
+eventlog_wakeup_everybody_at_end(void)
+{
+	everybody = true;
 }
 
 void
@@ -527,6 +536,7 @@ eventlog_wait_sleep(TimestampTz deadline)
 		long		left;
 
 		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
 		if (pg_atomic_read_u32(&mine->woken) != 0)
 			break;
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), Min(deadline, look_again));
@@ -537,7 +547,6 @@ eventlog_wait_sleep(TimestampTz deadline)
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 left, PG_WAIT_EXTENSION);
-		CHECK_FOR_INTERRUPTS();
 	}
 	unregister(false);
 	eventlog_metrics_count(EVENTLOG_METRIC_WAITS, 1);
@@ -564,6 +573,9 @@ wakeup_xact_callback(XactEvent event, void *arg)
 			if (ntouched > 0)
 				wake_for_touched();
 			ntouched = 0;
+			if (everybody)
+				wake_everybody();
+			everybody = false;
 			break;
 		case XACT_EVENT_PREPARE:
 			ntouched = 0;		/* what ends it wakes everybody */
