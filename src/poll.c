@@ -216,7 +216,10 @@ look(EventlogAssigned *a, EventlogEmitter *emitter, int64 max_records)
 		{
 			eventlog_subscription_save(a);
 			if (a->position < 0)
+			{
 				a->clean = position;
+				a->base = first ? -1 : position;
+			}
 			position = eventlog_consume_records(emitter, group, leaf, a->owned.partition,
 												snapshot, position, first, max_records, &went_to);
 		}
@@ -229,7 +232,8 @@ look(EventlogAssigned *a, EventlogEmitter *emitter, int64 max_records)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	table_close(leaf, NoLock);
+	/* who has got nothing does not keep the topic while it waits for more */
+	table_close(leaf, emitter->count > before ? NoLock : AccessShareLock);
 	if (position < 0)
 	{
 		/* a prepared transaction has written it; its end wakes everybody */
@@ -302,8 +306,15 @@ poll(FunctionCallInfo fcinfo, int topic_arg)
 		look_at_all(&emitter, max_records);
 		if (emitter.count > 0 || max_records == 0 || !eventlog_wait_possible(deadline))
 			break;
-		if (waiting && !eventlog_wait_sleep(deadline))
-			break;
+		if (waiting)
+		{
+			/* who waits is alive: let the group see that in time */
+			int			ms = Max(eventlog_subscription_max_poll_ms() / 2, 1);
+			TimestampTz look_again = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+
+			if (!eventlog_wait_sleep(Min(deadline, look_again)) && deadline <= GetCurrentTimestamp())
+				break;
+		}
 	}
 	eventlog_wait_end();
 	eventlog_metrics_count(EVENTLOG_METRIC_POLLS, 1);
