@@ -43,6 +43,20 @@ COMMENT ON FUNCTION eventlog.poll(int, interval) IS
 'the next records of the partitions that this member of a group has been given, from where the last call ended; a rollback takes that back. commit() moves the group''s offsets, in the same transaction or in a later one. Partitions change hands between calls; what a transaction has read stays its own until it ends, unless this member is removed. max_records: null is no limit. max_wait: how long to wait if there is nothing; not under REPEATABLE READ and above, where only what the snapshot sees is returned. While a statement waits it holds a snapshot: see wait_for().
 Errors: object_not_in_prerequisite_state (not subscribed), LG001 (records were removed before the group has read them), LG002 (the group has read what the log has lost), LG003 (this member was removed, and other members have what this transaction has read)';
 
+CREATE FUNCTION eventlog.poll(max_records smallint, max_wait interval DEFAULT '0')
+RETURNS SETOF eventlog.record
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 500
+AS 'MODULE_PATHNAME', 'eventlog_poll';
+COMMENT ON FUNCTION eventlog.poll(smallint, interval) IS
+'poll() for drivers that send small numbers as smallint';
+
+CREATE FUNCTION eventlog.poll(max_records text, max_wait interval DEFAULT '0')
+RETURNS SETOF eventlog.record
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 500
+AS 'MODULE_PATHNAME', 'eventlog_poll';
+COMMENT ON FUNCTION eventlog.poll(text, interval) IS
+'poll() for parameters of undeclared type; max_records is a number';
+
 CREATE FUNCTION eventlog.poll(
 	topic anyelement,
 	max_records int DEFAULT 500,

@@ -61,9 +61,9 @@ SELECT g.name AS consumer_group,
 	o.next_offset AS current_offset,
 	s.last_stable_offset AS log_end_offset,
 	x.lag,
-	a.pid AS consumer_id,
+	COALESCE(m.pid, c.pid) AS consumer_id,
 	a.client_addr AS host,
-	a.application_name AS client_id,
+	COALESCE(m.client_id, a.application_name) AS client_id,
 	CASE WHEN x.lag OPERATOR(pg_catalog.>) 0 THEN
 		GREATEST(COALESCE(EXTRACT(epoch FROM pg_catalog.now() OPERATOR(pg_catalog.-)
 			eventlog.record_time(t.relation, s.partition, GREATEST(o.next_offset, s.log_start_offset))), 0), 0)
@@ -80,14 +80,19 @@ FROM eventlog.consumer_group g
 		AND o.partition OPERATOR(pg_catalog.=) s.partition
 	CROSS JOIN LATERAL (SELECT GREATEST(s.last_stable_offset OPERATOR(pg_catalog.-)
 		GREATEST(o.next_offset, s.log_start_offset), 0) AS lag) x
-	LEFT JOIN (pg_catalog.pg_locks l
-			JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) l.pid)
-		ON l.locktype OPERATOR(pg_catalog.=) 'advisory'
-		AND l.objsubid OPERATOR(pg_catalog.=) 26369
-		AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d
+	LEFT JOIN eventlog.member_status() m
+		ON m.consumer_group OPERATOR(pg_catalog.=) g.name
+		AND m.topic OPERATOR(pg_catalog.=) g.topic
+		AND m.partition OPERATOR(pg_catalog.=) s.partition
+	LEFT JOIN pg_catalog.pg_locks c
+		ON c.granted AND c.locktype OPERATOR(pg_catalog.=) 'advisory'
+		AND c.objsubid OPERATOR(pg_catalog.=) 26369
+		AND c.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d
 			WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
-		AND l.objid OPERATOR(pg_catalog.=) eventlog.claim_key(g.name)
-		AND l.classid OPERATOR(pg_catalog.=) eventlog.partition_leaf(t.relation, s.partition)
+		AND c.objid OPERATOR(pg_catalog.=) eventlog.claim_key(g.name)
+		AND c.classid OPERATOR(pg_catalog.=) eventlog.partition_leaf(t.relation, s.partition)
+	LEFT JOIN pg_catalog.pg_stat_activity a
+		ON a.pid OPERATOR(pg_catalog.=) COALESCE(m.pid, c.pid)
 WHERE pg_catalog.pg_has_role(g.owner, 'USAGE')
 	OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW eventlog.consumer_groups IS
@@ -101,9 +106,9 @@ COMMENT ON COLUMN eventlog.consumer_groups.log_end_offset IS
 'last stable offset, which is the end of the log for a consumer of committed records';
 COMMENT ON COLUMN eventlog.consumer_groups.lag IS 'records up to the last stable offset, aborted ones included';
 COMMENT ON COLUMN eventlog.consumer_groups.consumer_id IS
-'process id of the session whose transaction holds the partition';
+'process id of the member that owns the partition, or of the session whose transaction holds it by consume()';
 COMMENT ON COLUMN eventlog.consumer_groups.host IS 'its client''s address';
-COMMENT ON COLUMN eventlog.consumer_groups.client_id IS 'its application_name';
+COMMENT ON COLUMN eventlog.consumer_groups.client_id IS 'the member''s client_id, or the session''s application_name';
 COMMENT ON COLUMN eventlog.consumer_groups.lag_seconds IS
 'age of the oldest record that the group could consume and has not, in seconds, by the record''s timestamp; 0 if there is none';
 COMMENT ON COLUMN eventlog.consumer_groups.last_commit_at IS 'when current_offset was set; null: never';

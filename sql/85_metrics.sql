@@ -26,13 +26,6 @@ COMMENT ON FUNCTION eventlog.database_counters() IS
 'counters of the current database, and when they were last reset; see eventlog.metrics_database.
 Errors: object_not_in_prerequisite_state (the library was not loaded at server start)';
 
-CREATE FUNCTION eventlog.record_time(topic regclass, partition int, from_offset bigint)
-RETURNS timestamptz
-LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'eventlog_record_time';
-COMMENT ON FUNCTION eventlog.record_time(regclass, int, bigint) IS
-'timestamp of the first record of a partition from an offset on that consumers can read; null if there is none, and for those who have neither SELECT on the topic nor are in pg_monitor';
-
 CREATE FUNCTION eventlog.reset_metrics()
 RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -145,23 +138,21 @@ FROM eventlog.consumer_groups g
 		('kafka_consumergroup_lag', g.lag::double precision,
 			'Offsets up to the last stable one that the group has not committed.'),
 		('eventlog_consumergroup_lag_seconds',
-			CASE WHEN g.lag OPERATOR(pg_catalog.=) 0 THEN 0
-				ELSE GREATEST(COALESCE(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-)
-					eventlog.record_time(t.relation, g.partition, COALESCE(g.current_offset, 0))), 0), 0)
-			END,
+			g.lag_seconds,
 			'Age, by its timestamp, of the oldest record that the group has not committed.')
 	) m(name, value, help)
 WHERE m.value IS NOT NULL
 UNION ALL
 SELECT 'kafka_consumergroup_members',
 	pg_catalog.jsonb_build_object('consumergroup', g.consumer_group),
-	pg_catalog.count(DISTINCT g.consumer_id),
-	'Consumers that hold partitions of the group.',
+	pg_catalog.count(g.consumer_id),
+	'Members of the group, and transactions that consume for it.',
 	'gauge'
-FROM eventlog.consumer_groups g
+FROM (SELECT consumer_group, consumer_id FROM eventlog.consumer_groups
+		UNION SELECT consumer_group, consumer_id FROM eventlog.group_members) g
 GROUP BY g.consumer_group;
 COMMENT ON VIEW eventlog.metrics_groups IS
-'the part of eventlog.metrics that tells the state of consumer groups, from eventlog.consumer_groups, with its rules of who sees what';
+'the part of eventlog.metrics that tells the state of consumer groups, from eventlog.consumer_groups and eventlog.group_members, with their rules of who sees what';
 COMMENT ON COLUMN eventlog.metrics_groups.name IS 'as in eventlog.metrics';
 COMMENT ON COLUMN eventlog.metrics_groups.labels IS 'consumergroup, topic, partition';
 COMMENT ON COLUMN eventlog.metrics_groups.value IS 'as in eventlog.metrics';

@@ -293,6 +293,10 @@ eventlog_consume_moved(const char *group, Oid leaf, int64 next_offset)
 static void
 commit_claim(Claim *claim, int64 next_offset)
 {
+	EventlogTopic *topic = eventlog_topic_by_relid(claim->topic);
+
+	if (topic != NULL)
+		eventlog_group_note_commit(claim->group, topic);
 	eventlog_position_set(claim->group, claim->topic, claim->partition, next_offset);
 	save_claim(claim);
 	claim->committed = next_offset;

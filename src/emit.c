@@ -203,7 +203,18 @@ eventlog_max_records(FunctionCallInfo fcinfo, int arg)
 
 	if (PG_ARGISNULL(arg))
 		return PG_INT64_MAX;
-	n = PG_GETARG_INT32(arg);
+	switch (get_fn_expr_argtype(fcinfo->flinfo, arg))
+	{
+		case INT2OID:
+			n = PG_GETARG_INT16(arg);
+			break;
+		case TEXTOID:
+			n = pg_strtoint32(text_to_cstring(PG_GETARG_TEXT_PP(arg)));
+			break;
+		default:
+			n = PG_GETARG_INT32(arg);
+			break;
+	}
 	if (n < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -64,7 +64,7 @@ extern EventlogTopic *eventlog_topic_after_wait(EventlogTopic *topic);
 /* Deadline of a max_wait argument that starts now.  Errors: negative, null. */
 extern TimestampTz eventlog_deadline(FunctionCallInfo fcinfo, int arg);
 
-/* The max_records argument.  Errors: below 0, null. */
+/* The max_records argument: int, smallint or text.  Errors: below 0. */
 extern int64 eventlog_max_records(FunctionCallInfo fcinfo, int arg);
 
 #endif							/* EVENTLOG_EMIT_H */

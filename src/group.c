@@ -320,8 +320,13 @@ eventlog_group_check(const char *group, EventlogTopic *topic, EventlogGroupUse u
 		if (likely(entry->use == use))
 			return;
 		check_use(group, entry->use, use);
-		if (XactReadOnly)
-			return;				/* left to who may write */
+
+		/*
+		 * Consuming may go on for long, and whoever drops the topic would have
+		 * to wait for a row written here: it is left to the first commit.
+		 */
+		if (use == EVENTLOG_GROUP_CONSUME || XactReadOnly)
+			return;
 	}
 	else
 	{
@@ -334,6 +339,17 @@ eventlog_group_check(const char *group, EventlogTopic *topic, EventlogGroupUse u
 		PreventCommandIfReadOnly(use == EVENTLOG_GROUP_MEMBERS ? "subscribe()" : "consume()");
 	}
 	first_use(group, topic, use);
+}
+
+void
+eventlog_group_note_commit(const char *group, EventlogTopic *topic)
+{
+	const EventlogGroup *entry = eventlog_group_find(group, topic->relid);
+
+	if (entry == NULL || likely(entry->use == EVENTLOG_GROUP_CONSUME))
+		return;
+	check_use(group, entry->use, EVENTLOG_GROUP_CONSUME);
+	first_use(group, topic, EVENTLOG_GROUP_CONSUME);
 }
 
 void

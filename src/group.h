@@ -36,9 +36,10 @@ extern const EventlogGroup *eventlog_group_find(const char *group, Oid topic);
 
 /*
  * See to it that the group consumes this topic, and in this way: it is found,
- * or made as eventlog.auto_create_groups says, and the first use decides which
- * way that is.  EVENTLOG_GROUP_CONSUME waits for nobody: while another
- * transaction is just making the group, it goes on without a row of it.
+ * or made as eventlog.auto_create_groups says, and its first use decides which
+ * way that is; for consume(), that is its first commit, if the group is there
+ * already.  EVENTLOG_GROUP_CONSUME waits for nobody: while another transaction
+ * is just making the group, it goes on without a row of it.
  * EVENTLOG_GROUP_MEMBERS waits.
  *
  * Errors: ERRCODE_INVALID_NAME, ERRCODE_UNDEFINED_OBJECT,
@@ -46,6 +47,9 @@ extern const EventlogGroup *eventlog_group_find(const char *group, Oid topic);
  * ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE (used in the other way).
  */
 extern void eventlog_group_check(const char *group, EventlogTopic *topic, EventlogGroupUse use);
+
+/* A group commits offsets of consume().  Errors: it is used by members. */
+extern void eventlog_group_note_commit(const char *group, EventlogTopic *topic);
 
 /* Raise ERRCODE_INVALID_NAME unless a group can have this name. */
 extern void eventlog_group_check_name(const char *group);

@@ -12,26 +12,20 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
 #include "catalog/pg_authid.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "emit.h"
-#include "log_scan.h"
 #include "metrics.h"
-#include "payload.h"
 #include "pg_eventlog.h"
 #include "topic.h"
 
 PG_FUNCTION_INFO_V1(eventlog_topic_counters);
 PG_FUNCTION_INFO_V1(eventlog_database_counters);
 PG_FUNCTION_INFO_V1(eventlog_reset_metrics);
-PG_FUNCTION_INFO_V1(eventlog_record_time);
 
 typedef struct CounterInfo
 {
@@ -60,10 +54,10 @@ static const CounterInfo topic_counters[] = {
 	"Records of transactions and savepoints that were rolled back."},
 	{EVENTLOG_TOPIC_LOCK_WAITS, false, false,
 		"eventlog_topic_append_lock_waits_total",
-	"Appends that found a partition locked by another append."},
+	"Appends that did not get the append lock of their partition at once."},
 	{EVENTLOG_TOPIC_LOCK_WAIT_US, false, true,
 		"eventlog_topic_append_lock_wait_seconds_total",
-	"Time that appends have waited for others."},
+	"Time that appends have waited for that lock."},
 	{EVENTLOG_TOPIC_OUT_RECORDS, true, false,
 		"kafka_consumer_consumer_fetch_manager_metrics_records_consumed_total",
 	"Records given out, by the function that did it."},
@@ -72,10 +66,10 @@ static const CounterInfo topic_counters[] = {
 	"Bytes of keys, values and headers of the records given out."},
 	{EVENTLOG_TOPIC_OUT_CALLS, true, false,
 		"kafka_server_brokertopicmetrics_totalfetchrequests_total",
-	"Calls that asked for records."},
+	"Calls that asked for records; of poll(), for each partition that had some."},
 	{EVENTLOG_TOPIC_OUT_EMPTY, true, false,
 		"eventlog_topic_empty_fetches_total",
-	"Calls that asked for records and got none."},
+	"Calls that asked for records and got none; for those of poll() see eventlog_empty_polls_total."},
 };
 
 static const CounterInfo database_counters[] = {
@@ -193,56 +187,4 @@ eventlog_reset_metrics(PG_FUNCTION_ARGS)
 	eventlog_metrics_sweep();
 	eventlog_metrics_reset();
 	PG_RETURN_VOID();
-}
-
-/*
- * record_time(topic, partition, from_offset): timestamp of the first committed
- * record from there on, or null
- */
-Datum
-eventlog_record_time(PG_FUNCTION_ARGS)
-{
-	Oid			relid = PG_GETARG_OID(0);
-	int32		partition = PG_GETARG_INT32(1);
-	int64		from = PG_GETARG_INT64(2);
-	EventlogTopic *topic = eventlog_topic_by_relid(relid);
-	Relation	leaf;
-	Snapshot	snapshot;
-	EventlogCursor *cur;
-	EventlogRecord rec;
-	bool		found = false;
-	TimestampTz result = 0;
-
-	if (topic == NULL || partition < 0 || partition >= topic->npartitions || from < 0 ||
-		!eventlog_topic_may_look(relid))
-		PG_RETURN_NULL();
-	leaf = try_table_open(topic->leaves[partition], AccessShareLock);
-	if (leaf == NULL)
-		PG_RETURN_NULL();		/* dropped meanwhile */
-
-	snapshot = eventlog_fresh_snapshot();
-	cur = eventlog_cursor_open(leaf, snapshot, true);
-	from = Max(from, cur->meta.log_start_offset);
-	if (from < cur->meta.next_offset)
-	{
-		eventlog_cursor_seek(cur, from);
-		while (!found && eventlog_cursor_next(cur))
-		{
-			while (!found && eventlog_batch_next(&cur->reader, &rec))
-			{
-				if (rec.offset < from)
-					continue;
-				result = eventlog_ms_to_timestamp(rec.timestamp);
-				found = true;
-			}
-			if (cur->reader.error)
-				eventlog_cursor_damaged(cur, cur->reader.error);
-		}
-	}
-	eventlog_cursor_close(cur);
-	UnregisterSnapshot(snapshot);
-	table_close(leaf, AccessShareLock);
-	if (!found)
-		PG_RETURN_NULL();
-	PG_RETURN_TIMESTAMPTZ(result);
 }

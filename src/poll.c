@@ -254,7 +254,8 @@ look(EventlogAssigned *a, EventlogEmitter *emitter, int64 max_records)
 	}
 	else if (!a->in_use)
 		eventlog_member_done(&a->owned);
-	a->seen = emitter->count < max_records && !IsolationUsesXactSnapshot() ? activity : 0;
+	eventlog_subscription_set_seen(a, emitter->count < max_records && !IsolationUsesXactSnapshot() ?
+								   activity : 0);
 }
 
 /*
@@ -266,21 +267,25 @@ look_at_all(EventlogEmitter *emitter, int64 max_records)
 	Oid			only = emitter->typed ? emitter->topic->relid : InvalidOid;
 	EventlogAssigned *assigned;
 	int			count;
-	uint32		start;
+	int			start;
 
 	assigned = eventlog_subscription_assigned(&count);
 	start = count > 0 ? turn % count : 0;
-	for (int i = 0; i < count && emitter->count < max_records; i++)
+	for (int pass = 0; pass < 2; pass++)
 	{
-		int			n = start + i < count ? start + i : start + i - count;
-		EventlogAssigned *a = &assigned[n];
+		int			end = pass == 0 ? count : start;
 
-		if (a->seen == eventlog_activity(a->owned.leaf) || a->paused || a->owned.leaving ||
-			(OidIsValid(only) && a->owned.topic != only))
-			continue;
-		look(a, emitter, max_records);
-		turn = n + 1;
-		CHECK_FOR_INTERRUPTS();
+		for (int n = eventlog_subscription_next(pass == 0 ? start : 0);
+			 n < end && emitter->count < max_records; n = eventlog_subscription_next(n + 1))
+		{
+			EventlogAssigned *a = &assigned[n];
+
+			if (a->paused || a->owned.leaving || (OidIsValid(only) && a->owned.topic != only))
+				continue;
+			look(a, emitter, max_records);
+			turn = n + 1;
+			CHECK_FOR_INTERRUPTS();
+		}
 	}
 }
 
@@ -391,7 +396,7 @@ eventlog_seek(PG_FUNCTION_ARGS)
 						   (long long) meta.log_start_offset, (long long) meta.next_offset)));
 	eventlog_subscription_save(a);
 	a->position = next_offset;
-	a->seen = 0;
+	eventlog_subscription_set_seen(a, 0);
 	PG_RETURN_VOID();
 }
 
@@ -507,7 +512,7 @@ eventlog_poll_pass(EventlogTopic *topic, int32 partition, int64 next_offset)
 
 	eventlog_subscription_save(a);
 	a->position = next_offset;
-	a->seen = 0;
+	eventlog_subscription_set_seen(a, 0);
 	eventlog_subscription_commit_one(a, next_offset);
 }
 

@@ -71,6 +71,10 @@ static bool look_again = false;
 static MemoryContext assigned_context = NULL;
 static EventlogAssigned *assigned = NULL;
 static int	nassigned = 0;
+static EventlogActivity *activities = NULL; /* [nassigned] */
+static uint64 *seen = NULL;		/* [nassigned] */
+static int *active = NULL;		/* [nassigned]: numbers of those that are */
+static int	nactive = 0;
 static uint64 generation = 0;
 static bool some_leaving = false;
 
@@ -98,6 +102,25 @@ eventlog_subscription_assigned(int *count)
 {
 	*count = nassigned;
 	return assigned;
+}
+
+int
+eventlog_subscription_next(int from)
+{
+	EventlogActivity database = eventlog_activity_of(InvalidOid);
+
+	for (int i = from; i < nassigned; i++)
+	{
+		if (eventlog_activity_read(activities[i], database) != seen[i])
+			return i;
+	}
+	return nassigned;
+}
+
+void
+eventlog_subscription_set_seen(EventlogAssigned *a, uint64 activity)
+{
+	seen[a - assigned] = activity;
 }
 
 EventlogAssigned *
@@ -145,8 +168,11 @@ take_up(uint64 new_generation)
 {
 	int			count;
 	EventlogOwned *owned = eventlog_member_owned(&count);
-	EventlogAssigned *new = MemoryContextAllocZero(assigned_context,
-												   sizeof(EventlogAssigned) * Max(count, 1));
+	int			room = Max(count, 1);
+	EventlogAssigned *new = MemoryContextAllocZero(assigned_context, sizeof(EventlogAssigned) * room);
+	EventlogActivity *new_activities = MemoryContextAlloc(assigned_context, sizeof(EventlogActivity) * room);
+	uint64	   *new_seen = MemoryContextAllocZero(assigned_context, sizeof(uint64) * room);
+	int		   *new_active = MemoryContextAlloc(assigned_context, sizeof(int) * room);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -167,10 +193,14 @@ take_up(uint64 new_generation)
 
 			*same = *old;
 			same->owned = now;
+			new_seen[same - new] = seen[i];
 		}
 		else if (old->used || old->pending >= 0)
 		{
 			pfree(new);
+			pfree(new_activities);
+			pfree(new_seen);
+			pfree(new_active);
 			raise_lost(old->owned.topic, old->owned.partition);
 		}
 		else if (old->in_use)
@@ -180,12 +210,26 @@ take_up(uint64 new_generation)
 			lost_partition = old->owned.partition;
 		}
 	}
-	some_leaving = false;
-	for (int i = 0; i < count; i++)
-		some_leaving |= new[i].owned.leaving;
 	if (assigned)
+	{
 		pfree(assigned);
+		pfree(activities);
+		pfree(seen);
+		pfree(active);
+	}
 	assigned = new;
+	activities = new_activities;
+	seen = new_seen;
+	active = new_active;
+	some_leaving = false;
+	nactive = 0;
+	for (int i = 0; i < count; i++)
+	{
+		some_leaving |= new[i].owned.leaving;
+		activities[i] = eventlog_activity_of(new[i].owned.leaf);
+		if (new[i].active)
+			active[nactive++] = i;
+	}
 	nassigned = count;
 	generation = new_generation;
 	if (owned)
@@ -195,7 +239,7 @@ take_up(uint64 new_generation)
 static void
 forget_assigned(void)
 {
-	nassigned = 0;
+	nassigned = nactive = 0;
 	generation = 0;
 }
 
@@ -335,9 +379,9 @@ compare_int32(const void *a, const void *b)
 static bool
 has_noted(void)
 {
-	for (int i = 0; i < nassigned; i++)
+	for (int i = 0; i < nactive; i++)
 	{
-		if (assigned[i].pending >= 0)
+		if (assigned[active[i]].pending >= 0)
 			return true;
 	}
 	return false;
@@ -351,13 +395,15 @@ static void
 leave_group(void)
 {
 	has_lost = false;
-	for (int i = 0; i < nassigned; i++)
+	for (int i = 0; i < nactive; i++)
 	{
-		if (!assigned[i].used)
+		EventlogAssigned *a = &assigned[active[i]];
+
+		if (!a->used)
 			continue;
 		has_lost = true;
-		lost_topic = assigned[i].owned.topic;
-		lost_partition = assigned[i].owned.partition;
+		lost_topic = a->owned.topic;
+		lost_partition = a->owned.partition;
 	}
 	eventlog_member_leave();
 	forget_assigned();
@@ -499,15 +545,17 @@ eventlog_subscription_refresh(void)
 	if (!eventlog_member_is_live())
 	{
 		/* removed: what this transaction has read is somebody else's */
-		for (int i = 0; i < nassigned; i++)
+		for (int i = 0; i < nactive; i++)
 		{
-			if (assigned[i].used || assigned[i].pending >= 0)
-				raise_lost(assigned[i].owned.topic, assigned[i].owned.partition);
-			if (assigned[i].in_use)
+			EventlogAssigned *a = &assigned[active[i]];
+
+			if (a->used || a->pending >= 0)
+				raise_lost(a->owned.topic, a->owned.partition);
+			if (a->in_use)
 			{
 				has_lost = true;
-				lost_topic = assigned[i].owned.topic;
-				lost_partition = assigned[i].owned.partition;
+				lost_topic = a->owned.topic;
+				lost_partition = a->owned.partition;
 			}
 		}
 		forget_assigned();
@@ -524,9 +572,9 @@ eventlog_subscription_refresh(void)
 		return;
 
 	/* what another transaction got and did not commit may go */
-	for (int i = 0; i < nassigned; i++)
+	for (int i = 0; i < nactive; i++)
 	{
-		EventlogAssigned *a = &assigned[i];
+		EventlogAssigned *a = &assigned[active[i]];
 
 		if (a->in_use && !a->used && a->pending < 0 && !eventlog_member_use(&a->owned))
 			eventlog_member_done(&a->owned);
@@ -545,6 +593,11 @@ eventlog_subscription_save(EventlogAssigned *a)
 	Undo	   *undo;
 
 	in_transaction = true;
+	if (!a->active)
+	{
+		a->active = true;
+		active[nactive++] = a - assigned;
+	}
 	for (int i = nundos - 1; i >= 0 && undos[i].subid == subid; i--)
 	{
 		if (undos[i].index == a->owned.index && undos[i].epoch == a->owned.epoch)
@@ -582,9 +635,9 @@ eventlog_subscription_commit(void)
 		raise_lost(lost_topic, lost_partition);
 	if (group == NULL)
 		return;
-	for (int i = 0; i < nassigned; i++)
+	for (int i = 0; i < nactive; i++)
 	{
-		EventlogAssigned *a = &assigned[i];
+		EventlogAssigned *a = &assigned[active[i]];
 
 		if (a->position >= 0 && (a->position != a->clean || a->pending >= 0))
 			eventlog_subscription_commit_one(a, a->position);
@@ -595,9 +648,9 @@ eventlog_subscription_commit(void)
 static void
 write_pending(void)
 {
-	for (int i = 0; i < nassigned; i++)
+	for (int i = 0; i < nactive; i++)
 	{
-		EventlogAssigned *a = &assigned[i];
+		EventlogAssigned *a = &assigned[active[i]];
 
 		if (a->pending < 0 || eventlog_topic_by_relid(a->owned.topic) == NULL)
 			continue;
@@ -633,13 +686,15 @@ undo_back_to(int count)
 	{
 		Undo	   *undo = &undos[--nundos];
 
-		for (int i = 0; i < nassigned; i++)
+		for (int i = 0; i < nactive; i++)
 		{
-			if (assigned[i].owned.index != undo->index || assigned[i].owned.epoch != undo->epoch)
+			EventlogAssigned *a = &assigned[active[i]];
+
+			if (a->owned.index != undo->index || a->owned.epoch != undo->epoch)
 				continue;
-			assigned[i].position = undo->position;
-			assigned[i].pending = undo->pending;
-			assigned[i].seen = 0;
+			a->position = undo->position;
+			a->pending = undo->pending;
+			seen[active[i]] = 0;
 			break;
 		}
 	}
@@ -649,32 +704,39 @@ undo_back_to(int count)
 static void
 end_transaction(XactEvent event)
 {
+	int			keep = 0;
+
 	if (event == XACT_EVENT_ABORT)
 		undo_back_to(0);
-	for (int i = 0; i < nassigned; i++)
+	for (int i = 0; i < nactive; i++)
 	{
-		EventlogAssigned *a = &assigned[i];
+		EventlogAssigned *a = &assigned[active[i]];
 
-		if (!a->in_use && !a->used && a->pending < 0)
-			continue;
 		if (a->astray || (event == XACT_EVENT_PREPARE && (a->used || a->pending >= 0)))
 		{
 			/* how it ends is seen in the table, later */
 			a->position = a->clean = -1;
 			a->base = -2;
-			a->seen = 0;
 			a->astray = false;
+			seen[active[i]] = 0;
 		}
 		else if (event == XACT_EVENT_COMMIT && a->pending >= 0)
 			a->clean = a->base = a->pending;
 		a->pending = -1;
 		a->used = false;
-		if (a->position < 0 || a->position == a->clean)
+		if (a->position >= 0 && a->position != a->clean)
+		{
+			active[keep++] = active[i];
+			continue;
+		}
+		a->active = false;
+		if (a->in_use)
 		{
 			a->in_use = false;
 			eventlog_member_done(&a->owned);
 		}
 	}
+	nactive = keep;
 	undos = NULL;
 	nundos = maxundos = 0;
 	in_transaction = false;

@@ -26,8 +26,8 @@ typedef struct EventlogAssigned
 	bool		in_use;			/* shared memory says that it is in use */
 	bool		paused;
 	bool		astray;			/* somebody else has moved the committed offset */
-	uint64		seen;			/* activity before the last look that came to the
-								 * end; 0: there may be more */
+	bool		active;			/* something of the above is to be looked at when
+								 * the transaction ends, or at the next poll */
 } EventlogAssigned;
 
 /* Name of the group, or NULL if this session has not subscribed. */
@@ -56,6 +56,14 @@ extern EventlogAssigned *eventlog_subscription_assigned(int *count);
 
 /* One of them, or NULL. */
 extern EventlogAssigned *eventlog_subscription_find(Oid topic, int32 partition);
+
+/*
+ * The next one, from this number on, of which more may be there than has been
+ * handed out, or the count of all; and what the activity was before the last
+ * look that came to the end (0: there may be more).
+ */
+extern int	eventlog_subscription_next(int from);
+extern void eventlog_subscription_set_seen(EventlogAssigned *assigned, uint64 activity);
 
 /* Before its position or pending commit changes: for rollbacks. */
 extern void eventlog_subscription_save(EventlogAssigned *assigned);

@@ -169,8 +169,13 @@ activity_slot(Oid dboid, Oid relid)
 uint64
 eventlog_activity(Oid relid)
 {
-	return pg_atomic_read_u64(&activity_slot(MyDatabaseId, relid)->activity) +
-		pg_atomic_read_u64(&activity_slot(MyDatabaseId, InvalidOid)->activity);
+	return eventlog_activity_read(eventlog_activity_of(relid), eventlog_activity_of(InvalidOid));
+}
+
+EventlogActivity
+eventlog_activity_of(Oid relid)
+{
+	return &activity_slot(MyDatabaseId, relid)->activity;
 }
 
 uint32

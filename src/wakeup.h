@@ -16,6 +16,7 @@
 #define EVENTLOG_WAKEUP_H
 
 #include "datatype/timestamp.h"
+#include "port/atomics.h"
 
 /* A group that any of its waiters may stand for; 0: one waits for oneself. */
 #define EVENTLOG_WAIT_ALONE		0
@@ -31,6 +32,21 @@
  * Above 0; never falls while the server runs; begins anew when it starts.
  */
 extern uint64 eventlog_activity(Oid relid);
+
+/*
+ * The same in two steps, for who looks at many: where the number is kept, and
+ * reading it.
+ */
+typedef const pg_atomic_uint64 *EventlogActivity;
+
+extern EventlogActivity eventlog_activity_of(Oid relid);
+
+static inline uint64
+eventlog_activity_read(EventlogActivity leaf, EventlogActivity database)
+{
+	return pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, leaf)) +
+		pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, database));
+}
 
 /* A number that grows by one with each call: whose turn it is. */
 extern uint32 eventlog_next_turn(Oid relid);

@@ -23,6 +23,9 @@
 #	lookup		a record by offset and by time, in a long log and a short one
 #	recovery	redo after kill -9
 #	positions	committing positions, also under an old snapshot
+#	latency		from a commit to a waiting consumer
+#	waiters		a thousand sessions that wait
+#	members		members and consumers of a group
 #
 # Settings, from the environment:
 #	COUNT		records of a bulk measurement: 1000000
@@ -31,6 +34,7 @@
 #	KEYS		keys of compaction, which takes ten times COUNT records: COUNT
 #	RETENTION_MB	what retention keeps: 256
 #	WAL_MB		WAL of recovery: 1024
+#	WAITERS		sessions that wait: 1000
 #	MINUTES		how long positions are committed under an old snapshot: 10
 #	OUT			file for the report: docs/benchmarks.md if all parts are run,
 #				else none
@@ -41,7 +45,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 . test/server.sh
 
-all="insert commit concurrent scan random size kafka queue outbox memory topics retention compaction inspect dump lookup recovery positions"
+all="insert commit concurrent scan random size kafka queue outbox memory topics retention compaction inspect dump lookup recovery positions latency waiters members"
 parts=${*:-$all}
 for part in $parts; do
 	case " $all " in
@@ -63,8 +67,10 @@ need() {
 	[ -e "$2" ] || missing+=("$1")
 }
 version=$("$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
-if has kafka; then
+if has kafka || has latency || has waiters || has members; then
 	need libpq-dev "$("$PG_CONFIG" --includedir)/libpq-fe.h"
+fi
+if has kafka; then
 	need librdkafka-dev /usr/include/librdkafka/rdkafka.h
 fi
 if has queue; then
@@ -78,7 +84,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 	"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
 		--no-install-recommends "${missing[@]}"
 fi
-! has kafka || kafka_fetch
+if has kafka || has latency; then kafka_fetch; fi
 
 say "Building ..."
 stage_make
@@ -88,8 +94,14 @@ if has kafka; then
 	"${CC:-cc}" -O2 -Wall test/bench/kafka_client.c -o "$STAGE/bench/kafka_client" -lrdkafka
 	"${CC:-cc}" -O2 -Wall test/bench/pg_client.c -o "$STAGE/bench/pg_client" \
 		-I"$("$PG_CONFIG" --includedir)" -L"$("$PG_CONFIG" --libdir)" -lpq
+fi
+if has kafka || has latency; then
 	mkdir "$STAGE/bench/cache"
 	cp -r "$KAFKA_CACHE" "$STAGE/bench/cache"
+fi
+if has latency || has waiters || has members; then
+	"${CC:-cc}" -O2 -Wall test/bench/group_client.c -o "$STAGE/bench/group_client" \
+		-I"$("$PG_CONFIG" --includedir)" -L"$("$PG_CONFIG" --libdir)" -lpq
 fi
 if has queue && [ -n "${PGMQ_SQL:-}" ]; then
 	cp "$PGMQ_SQL" "$STAGE/bench/pgmq.sql"
@@ -102,7 +114,7 @@ if commit=$(git rev-parse --short HEAD 2>/dev/null); then
 fi
 command="make bench"
 [ $# -eq 0 ] || command="test/bench/run.sh $*"
-for setting in COUNT ROUNDS SECONDS_EACH KEYS RETENTION_MB WAL_MB MINUTES; do
+for setting in COUNT ROUNDS SECONDS_EACH KEYS RETENTION_MB WAL_MB MINUTES WAITERS; do
 	[ -z "${!setting:-}" ] || command="$setting=${!setting} $command"
 done
 [ -z "${PGMQ_SQL:-}" ] || command="PGMQ_SQL=pgmq.sql $command"
@@ -114,6 +126,7 @@ done
 		"${COUNT:-1000000}" "${ROUNDS:-5}" "${SECONDS_EACH:-5}" "$KAFKA_VERSION"
 	printf 'KEYS=%q\nRETENTION_MB=%q\nWAL_MB=%q\nMINUTES=%q\n' \
 		"${KEYS:-${COUNT:-1000000}}" "${RETENTION_MB:-256}" "${WAL_MB:-1024}" "${MINUTES:-10}"
+	printf 'WAITERS=%q\n' "${WAITERS:-1000}"
 	printf 'REVISION=%q\nCOMMAND=%q\n' "$revision" "$command"
 } >"$STAGE/bench/settings"
 [ "$(id -u)" != 0 ] || chown -R postgres: "$STAGE/bench"

@@ -8,6 +8,7 @@ cd "$STAGE/src"
 . test/bench/paths.sh
 . test/bench/life.sh
 . test/bench/groups.sh
+. test/bench/members.sh
 
 server_init <<CONF
 shared_buffers = 1GB
