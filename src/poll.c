@@ -592,6 +592,21 @@ eventlog_member_status(PG_FUNCTION_ARGS)
 
 /* ---- wait_for ---- */
 
+/* Would poll() look at a partition of this topic? */
+static bool
+poll_has_news(Oid topic)
+{
+	int			count;
+	EventlogAssigned *assigned = eventlog_subscription_assigned(&count);
+
+	for (int n = eventlog_subscription_next(0); n < count; n = eventlog_subscription_next(n + 1))
+	{
+		if (assigned[n].owned.topic == topic && !assigned[n].paused && !assigned[n].owned.leaving)
+			return true;
+	}
+	return false;
+}
+
 /*
  * wait_for(topics, max_wait): a procedure
  *
@@ -611,6 +626,7 @@ eventlog_wait_for(PG_FUNCTION_ARGS)
 	bool		news = false;
 
 	check_not_null(fcinfo, 2, "wait_for()");
+	PreventCommandDuringRecovery("wait_for()");
 	deadline = eventlog_deadline(fcinfo, 1);
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT,
 					  &elements, &nulls, &count);
@@ -646,7 +662,8 @@ eventlog_wait_for(PG_FUNCTION_ARGS)
 		else if (waiting)
 			eventlog_wait_on(InvalidOid, EVENTLOG_WAIT_ALONE, PG_UINT64_MAX);
 		for (int i = 0; i < count; i++)
-			news |= (eventlog_activity(relids[i]) != seen[i]);
+			news |= (eventlog_activity(relids[i]) != seen[i] || poll_has_news(relids[i]));
+		news |= eventlog_subscription_has_news();
 		if (news || deadline <= GetCurrentTimestamp())
 			break;
 		if (waiting && !eventlog_wait_sleep(deadline))

@@ -22,69 +22,8 @@ log_min_messages = fatal
 CONF
 my $long = $PostgreSQL::Test::Utils::timeout_default . ' s';
 
-# ---- sessions ----
-
-my %open;
-
-sub session
-{
-	my ($name, %params) = @_;
-	my $psql = $node->background_psql($params{db} // 'postgres', on_error_stop => 0);
-
-	$psql->{name} = $name;
-	$open{$name} = $psql;
-	run_sql($psql, "SET client_min_messages = warning; SET application_name = '$name'");
-	$psql->{pid} = run_sql($psql, 'SELECT pg_backend_pid()');
-	return $psql;
-}
-
-# Have a statement done; its rows, joined by blanks, and errors.
-sub run_sql
-{
-	my ($psql, $sql) = @_;
-
-	send_sql($psql, $sql);
-	return answer($psql);
-}
-
-# The same in two steps: meanwhile others can do theirs.
-my $nsent = 0;
-
-sub send_sql
-{
-	my ($psql, $sql) = @_;
-
-	$psql->{sent} = $sql;
-	$psql->{banner} = 'done ' . $nsent++ . '.';
-	$psql->{stdin} .= "$sql\n;\n\\echo '$psql->{banner}'\n\\warn '$psql->{banner}'\n";
-	$psql->{run}->pump_nb;
-}
-
-sub answer
-{
-	my ($psql) = @_;
-	my $banner = quotemeta($psql->{banner});
-
-	$psql->{timeout}->start($PostgreSQL::Test::Utils::timeout_default);
-	until ($psql->{stdout} =~ /$banner/ && $psql->{stderr} =~ /$banner/)
-	{
-		eval { $psql->{run}->pump; 1 } or die "no answer from $psql->{name} to $psql->{sent}: $@";
-	}
-	my ($out, $err) = ($psql->{stdout}, $psql->{stderr});
-	($psql->{stdout}, $psql->{stderr}) = ('', '');
-	s/$banner\s*//, s/\s+\z//, s/^psql:<stdin>:\d+: //mg, s/\n/ /g foreach $out, $err;
-	return join(' ', grep { $_ ne '' } $out, $err);
-}
-
-sub quit
-{
-	foreach my $psql (@_)
-	{
-		delete $open{ $psql->{name} };
-		$psql->quit;
-	}
-}
-
+sub session { return open_session($node, @_) }
+sub quit { close_sessions(@_) }
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 
 # Wait until a backend waits at a pause point, or in max_wait.
@@ -330,7 +269,6 @@ topic('exit', 2, 2);
 	like(answer($two), qr/^[01]$/, 'a member is terminated in its transaction: another one that waits gets its records');
 	wait_for_members('exit', 1);
 	is(partitions($two), 'exit0 exit1', 'and its partitions');
-	delete $open{exit1};
 	eval { $one->quit };
 	quit($two);
 }
@@ -678,7 +616,6 @@ topic('grow', 4, 0);
 	quit($one);
 }
 
-quit(values %open);
 is(sql('SELECT count(*) FROM eventlog.group_members'), '0', 'no members are left');
 $node->stop;
 done_testing();
