@@ -123,6 +123,19 @@ eventlog_resolve_conflict(XLogReaderState *record, TransactionId xid)
 #endif
 }
 
+/*
+ * 15 to 18: libpq/libpq.h, which declares these, needs the headers of GSSAPI
+ * where the server was built with it, and those are not always installed.
+ */
+#include "storage/latch.h"
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+extern PGDLLIMPORT WaitEventSet *FeBeWaitSet;
+#ifndef FeBeWaitSetSocketPos
+#define FeBeWaitSetSocketPos	0
+#endif
+
 /* 17: process kinds are asked for by their backend type (3d66dc2bb8a). */
 #if PG_VERSION_NUM >= 170000
 #define EventlogIsAutovacuum()	AmAutoVacuumWorkerProcess()

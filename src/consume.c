@@ -621,7 +621,7 @@ eventlog_consume(PG_FUNCTION_ARGS)
 	for (bool waiting = false; max_records > 0; waiting = true)
 	{
 		if (waiting)
-			eventlog_wait_on(emitter.topic->relid, group_id(group), PG_UINT64_MAX);
+			eventlog_wait_on(emitter.topic->relid, group_id(group), NULL);
 		consume_topic(&emitter, group, max_records);
 		if (emitter.count > 0 || !eventlog_wait_possible(deadline))
 			break;

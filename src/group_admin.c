@@ -189,7 +189,7 @@ eventlog_alter_group(PG_FUNCTION_ARGS)
 		EventlogGroupUse use = row->use;
 		Jsonb	   *config = eventlog_group_config_apply(row->config, changes, &use);
 
-		if (use != row->use && row->use != EVENTLOG_GROUP_UNUSED)
+		if (use != row->use)
 		{
 			check_no_members(group);
 			claim_all(group, row->topic);

@@ -239,7 +239,7 @@ eventlog_reset_offsets(PG_FUNCTION_ARGS)
 		if (!dry_run)
 		{
 			eventlog_position_set(group, relid, p, new);
-			eventlog_wakeup_at_end(relid, leaves[p]);
+			eventlog_wakeup_at_end(relid, leaves[p], p);
 			eventlog_consume_moved(group, leaves[p], new);
 		}
 		values[0] = topic_name;

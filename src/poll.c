@@ -73,7 +73,7 @@ check_subscribed(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this session has not subscribed"),
-				 errhint("Call eventlog.subscribe() or eventlog.assign() first; behind a connection pooler in transaction mode, use eventlog.consume().")));
+				 errhint("Call eventlog.subscribe() or eventlog.assign() first; behind a pooler in transaction mode, use eventlog.consume().")));
 }
 
 /* ---- membership ---- */
@@ -657,10 +657,10 @@ eventlog_wait_for(PG_FUNCTION_ARGS)
 		if (waiting && count <= EVENTLOG_MAX_WAITS)
 		{
 			for (int i = 0; i < count; i++)
-				eventlog_wait_on(relids[i], EVENTLOG_WAIT_ALONE, PG_UINT64_MAX);
+				eventlog_wait_on(relids[i], EVENTLOG_WAIT_ALONE, NULL);
 		}
 		else if (waiting)
-			eventlog_wait_on(InvalidOid, EVENTLOG_WAIT_ALONE, PG_UINT64_MAX);
+			eventlog_wait_on(InvalidOid, EVENTLOG_WAIT_ALONE, NULL);
 		for (int i = 0; i < count; i++)
 			news |= (eventlog_activity(relids[i]) != seen[i] || poll_has_news(relids[i]));
 		news |= eventlog_subscription_has_news();

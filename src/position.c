@@ -180,14 +180,15 @@ open_table_or_raise(LOCKMODE mode, Oid *index)
 	return rel;
 }
 
+/* A group's name, which is not empty, as text; good until the next call. */
 static Datum
 group_datum(const char *group)
 {
-	size_t		len;
-
+	Assert(group[0] != '\0');
 	if (strcmp(group, last_group.name) != 0)
 	{
-		len = strlen(group);
+		size_t		len = strlen(group);
+
 		if (len > EVENTLOG_GROUP_NAME_MAX)
 			elog(ERROR, "name of a consumer group is too long");
 		strcpy(last_group.name, group);
@@ -195,8 +196,6 @@ group_datum(const char *group)
 		memcpy(VARDATA(last_group.datum.bytes), group, len);
 		last_group.hash = eventlog_group_hash(group);
 	}
-	else if (group[0] == '\0')
-		SET_VARSIZE(last_group.datum.bytes, VARHDRSZ);
 	return PointerGetDatum(last_group.datum.bytes);
 }
 
@@ -309,7 +308,7 @@ find_newest(Relation rel, Relation index, const char *group, Oid topic, int32 pa
 	ScanKey		keys = position_keys(group, topic, partition);
 	Hint	   *hint = find_hint(topic, partition);
 
-	if (hint->version > 0)
+	if (hint->version > 0 && table.versioned)
 	{
 		keys[3].sk_argument = Int64GetDatum(hint->version);
 		keys[3].sk_attno = ATTNUM_VERSION;	/* scans up to 17 change it */

@@ -174,7 +174,7 @@ eventlog_buffer_append(LeafBuffer *buffer, bool final)
 		}
 	}
 
-	eventlog_wakeup_at_end(buffer->topic, buffer->leaf);
+	eventlog_wakeup_at_end(buffer->topic, buffer->leaf, buffer->partition);
 	while (buffer->first)
 	{
 		PendingBatch *batch = buffer->first;

@@ -70,7 +70,7 @@ eventlog_read(PG_FUNCTION_ARGS)
 		EventlogRecord rec;
 
 		if (waiting)
-			eventlog_wait_on(RelationGetRelid(leaf), EVENTLOG_WAIT_ALONE, PG_UINT64_MAX);
+			eventlog_wait_on(RelationGetRelid(leaf), EVENTLOG_WAIT_ALONE, NULL);
 		snapshot = eventlog_fresh_snapshot();
 		if (cur == NULL)
 		{
@@ -281,7 +281,7 @@ eventlog_tail(PG_FUNCTION_ARGS)
 		int			from;
 
 		if (waiting)
-			eventlog_wait_on(topic->relid, EVENTLOG_WAIT_ALONE, PG_UINT64_MAX);
+			eventlog_wait_on(topic->relid, EVENTLOG_WAIT_ALONE, NULL);
 		snapshot = eventlog_fresh_snapshot();
 		state = get_tail(topic, snapshot, (int) n);
 

@@ -810,14 +810,14 @@ eventlog_subscription_wait(void)
 {
 	int			ntopics = 0;
 	Oid			known[MAX_WAITS];
-	uint64		masks[MAX_WAITS];
+	EventlogWaitMask masks[MAX_WAITS];
 
 	if (nassigned <= MAX_WAITS)
 	{
 		for (int i = 0; i < nassigned; i++)
 		{
 			if (!assigned[i].paused)
-				eventlog_wait_on(assigned[i].owned.leaf, EVENTLOG_WAIT_ALONE, PG_UINT64_MAX);
+				eventlog_wait_on(assigned[i].owned.leaf, EVENTLOG_WAIT_ALONE, NULL);
 		}
 		return;
 	}
@@ -831,19 +831,19 @@ eventlog_subscription_wait(void)
 			t--;
 		if (t < 0 && ntopics == MAX_WAITS)
 		{
-			eventlog_wait_on(InvalidOid, EVENTLOG_WAIT_ALONE, PG_UINT64_MAX);
+			eventlog_wait_on(InvalidOid, EVENTLOG_WAIT_ALONE, NULL);
 			return;
 		}
 		if (t < 0)
 		{
 			t = ntopics++;
 			known[t] = assigned[i].owned.topic;
-			masks[t] = 0;
+			memset(&masks[t], 0, sizeof(EventlogWaitMask));
 		}
-		masks[t] |= eventlog_leaf_bit(assigned[i].owned.leaf);
+		eventlog_wait_mask_add(&masks[t], assigned[i].owned.partition);
 	}
 	for (int t = 0; t < ntopics; t++)
-		eventlog_wait_on(known[t], EVENTLOG_WAIT_ALONE, masks[t]);
+		eventlog_wait_on(known[t], EVENTLOG_WAIT_ALONE, &masks[t]);
 }
 
 void

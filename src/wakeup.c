@@ -59,8 +59,11 @@
 #define NPARTITIONS			16
 #define FANOUT				2
 
-/* A waiter looks again by itself this often. */
-#define LOOK_AGAIN_MS		1000
+/*
+ * A waiter looks again by itself this often, for what nobody is told of: topics
+ * that come and go, members that have not polled.
+ */
+#define LOOK_AGAIN_MS		2000
 #define LOOK_AGAIN_STANDBY_MS	5	/* where no transaction ends */
 
 #define TRANCHE_NAME		"pg_eventlog_wakeup"
@@ -82,7 +85,7 @@ typedef struct Channel
 {
 	ChannelKey	key;
 	uint64		change;			/* number of the newest change */
-	uint64		mask;			/* of changes not yet offered to all queues */
+	EventlogWaitMask mask;		/* of changes not yet offered to all queues */
 	dlist_head	queues;			/* those not offered the newest one in front */
 } Channel;
 
@@ -107,7 +110,7 @@ typedef struct Waiter
 	Queue	   *queue;			/* NULL: not registered; also read without the
 								 * lock by the waiter's own backend */
 	int32		procno;
-	uint64		mask;
+	EventlogWaitMask mask;
 	QueueKey	key;			/* of the queue; stays when it has been left */
 } Waiter;
 
@@ -128,6 +131,7 @@ typedef struct Touched
 {
 	Oid			topic;
 	Oid			leaf;
+	int32		partition;
 } Touched;
 
 static WakeupShared *shared = NULL;
@@ -135,6 +139,7 @@ static LWLockPadded *locks = NULL;
 static HTAB *channels = NULL;
 static HTAB *queues = NULL;
 
+static EventlogWaitMask everything; /* all bits */
 static Touched *touched = NULL;	/* in TopMemoryContext */
 static int	ntouched = 0;
 static int	maxtouched = 0;
@@ -245,6 +250,16 @@ wake(Waiter *waiter)
 	eventlog_metrics_count(EVENTLOG_METRIC_WAKEUPS_SENT, 1);
 }
 
+static bool
+overlap(const EventlogWaitMask *a, const EventlogWaitMask *b)
+{
+	uint64		both = 0;
+
+	for (int i = 0; i < EVENTLOG_WAIT_WORDS; i++)
+		both |= a->word[i] & b->word[i];
+	return both != 0;
+}
+
 /*
  * Offer a channel's changes to queues that have not had them yet, until "n"
  * waiters have been woken.  The lock is held; the channel may be gone after.
@@ -259,7 +274,7 @@ relay(Channel *channel, int n)
 
 		if (queue->offered >= channel->change)
 		{
-			channel->mask = 0;	/* all have had it */
+			memset(&channel->mask, 0, sizeof(EventlogWaitMask));	/* all have had it */
 			return;
 		}
 		queue->offered = channel->change;
@@ -269,7 +284,7 @@ relay(Channel *channel, int n)
 		{
 			Waiter	   *waiter = dlist_container(Waiter, link, iter.cur);
 
-			if (waiter->mask & channel->mask)
+			if (overlap(&waiter->mask, &channel->mask))
 			{
 				n--;
 				wake(waiter);
@@ -281,9 +296,12 @@ relay(Channel *channel, int n)
 	}
 }
 
-/* A relation has changed: let those who wait on it know. */
+/*
+ * A partition of a relation, or (-1) all of it, has changed: let those who wait
+ * on it know.
+ */
 static void
-notify_channel(Oid relid, uint64 mask)
+notify_channel(Oid relid, int32 partition)
 {
 	ChannelKey	key = {MyDatabaseId, relid};
 	Channel    *channel;
@@ -297,7 +315,10 @@ notify_channel(Oid relid, uint64 mask)
 	if (channel != NULL)
 	{
 		channel->change++;
-		channel->mask |= mask;
+		if (partition < 0)
+			channel->mask = everything;
+		else
+			eventlog_wait_mask_add(&channel->mask, partition);
 		relay(channel, FANOUT);
 	}
 	LWLockRelease(lock);
@@ -306,7 +327,7 @@ notify_channel(Oid relid, uint64 mask)
 /* ---- those who change logs ---- */
 
 void
-eventlog_wakeup_at_end(Oid topic, Oid leaf)
+eventlog_wakeup_at_end(Oid topic, Oid leaf, int32 partition)
 {
 	/* a large transaction appends to the same leaves again and again */
 	for (int i = ntouched - 1; i >= 0 && i >= ntouched - 16; i--)
@@ -324,6 +345,7 @@ eventlog_wakeup_at_end(Oid topic, Oid leaf)
 	}
 	touched[ntouched].topic = topic;
 	touched[ntouched].leaf = leaf;
+	touched[ntouched].partition = partition;
 	ntouched++;
 }
 
@@ -338,10 +360,10 @@ wake_for_touched(void)
 	}
 	for (int i = 0; i < ntouched; i++)
 	{
-		notify_channel(touched[i].leaf, PG_UINT64_MAX);
-		notify_channel(touched[i].topic, eventlog_leaf_bit(touched[i].leaf));
+		notify_channel(touched[i].leaf, -1);
+		notify_channel(touched[i].topic, touched[i].partition);
 	}
-	notify_channel(InvalidOid, PG_UINT64_MAX);
+	notify_channel(InvalidOid, -1);
 }
 
 /* A prepared transaction has ended. */
@@ -360,7 +382,7 @@ wake_everybody(void)
 		if (channel->key.dboid != MyDatabaseId)
 			continue;
 		channel->change++;
-		channel->mask = PG_UINT64_MAX;
+		channel->mask = everything;
 		relay(channel, FANOUT);
 	}
 	for (int i = NPARTITIONS - 1; i >= 0; i--)
@@ -457,7 +479,7 @@ eventlog_wait_begin(void)
 }
 
 void
-eventlog_wait_on(Oid relid, uint32 group, uint64 mask)
+eventlog_wait_on(Oid relid, uint32 group, const EventlogWaitMask *mask)
 {
 	int32		procno = eventlog_my_procno();
 	BackendWait *mine = &shared->backends[procno];
@@ -485,7 +507,7 @@ eventlog_wait_on(Oid relid, uint32 group, uint64 mask)
 		eventlog_wait_begin();
 	waiter = &mine->waiters[nwaits];
 	waiter->procno = procno;
-	waiter->mask = mask;
+	waiter->mask = mask ? *mask : everything;
 	waiter->key = key;
 
 	lock = channel_lock(&key.channel);
@@ -494,7 +516,7 @@ eventlog_wait_on(Oid relid, uint32 group, uint64 mask)
 	if (!found)
 	{
 		channel->change = 0;
-		channel->mask = 0;
+		memset(&channel->mask, 0, sizeof(EventlogWaitMask));
 		dlist_init(&channel->queues);
 	}
 	queue = hash_search(queues, &key, HASH_ENTER_NULL, &found);
@@ -525,6 +547,31 @@ eventlog_wait_possible(TimestampTz deadline)
 	return !IsolationUsesXactSnapshot() && deadline > GetCurrentTimestamp();
 }
 
+/*
+ * Sleep, but not on after the client has gone: nobody would get what this
+ * session waits for, and a member that is gone has to make room.
+ */
+static void
+sleep_until_latch(long timeout_ms)
+{
+	WaitEvent	event;
+
+	if (MyProcPort == NULL || FeBeWaitSet == NULL || !WaitEventSetCanReportClosed())
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 timeout_ms, PG_WAIT_EXTENSION);
+		return;
+	}
+	/* who reads from the client next sets the events anew */
+	ModifyWaitEvent(FeBeWaitSet, FeBeWaitSetSocketPos, WL_SOCKET_CLOSED, NULL);
+	if (WaitEventSetWait(FeBeWaitSet, timeout_ms, &event, 1, PG_WAIT_EXTENSION) == 1 &&
+		(event.events & WL_SOCKET_CLOSED))
+	{
+		ClientConnectionLost = true;
+		InterruptPending = true;
+	}
+}
+
 bool
 eventlog_wait_sleep(TimestampTz deadline)
 {
@@ -550,8 +597,7 @@ eventlog_wait_sleep(TimestampTz deadline)
 			in_time = look_again < deadline;
 			break;
 		}
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 left, PG_WAIT_EXTENSION);
+		sleep_until_latch(left);
 	}
 	unregister(false);
 	eventlog_metrics_count(EVENTLOG_METRIC_WAITS, 1);
@@ -605,6 +651,7 @@ wakeup_subxact_callback(SubXactEvent event, SubTransactionId subid,
 void
 eventlog_wakeup_init(void)
 {
+	memset(&everything, 0xff, sizeof(everything));
 	RegisterXactCallback(wakeup_xact_callback, NULL);
 	RegisterSubXactCallback(wakeup_subxact_callback, NULL);
 }

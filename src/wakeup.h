@@ -24,8 +24,22 @@
 /* A backend can wait for this many things at a time. */
 #define EVENTLOG_MAX_WAITS		8
 
-/* Bit of a leaf in the mask of a waiter on its topic. */
-#define eventlog_leaf_bit(leaf)	(UINT64CONST(1) << ((leaf) & 63))
+/*
+ * Partitions of a topic that a waiter on the topic is interested in; those of
+ * topics with very many share bits.
+ */
+#define EVENTLOG_WAIT_WORDS		16
+
+typedef struct EventlogWaitMask
+{
+	uint64		word[EVENTLOG_WAIT_WORDS];
+} EventlogWaitMask;
+
+static inline void
+eventlog_wait_mask_add(EventlogWaitMask *mask, int32 partition)
+{
+	mask->word[(partition / 64) % EVENTLOG_WAIT_WORDS] |= UINT64CONST(1) << (partition % 64);
+}
 
 /*
  * Activity of a topic (all its partitions) or of a leaf, in this database.
@@ -55,7 +69,7 @@ extern uint32 eventlog_next_turn(Oid relid);
  * This transaction has done something to a leaf that others are to look at
  * when it ends, whichever way it ends.
  */
-extern void eventlog_wakeup_at_end(Oid topic, Oid leaf);
+extern void eventlog_wakeup_at_end(Oid topic, Oid leaf, int32 partition);
 
 /*
  * This transaction ends a prepared one; what that had done is not known here:
@@ -80,13 +94,13 @@ extern void eventlog_wakeup_backend(int procno);
  *
  * relid: a leaf, a topic, or InvalidOid for all of the database.  Of waiters of
  * the same group on the same relid, one is woken each time.  mask: only changes
- * of leaves with these bits are of interest.
+ * of these partitions are of interest; NULL: all.
  */
 extern void eventlog_wait_begin(void);
-extern void eventlog_wait_on(Oid relid, uint32 group, uint64 mask);
+extern void eventlog_wait_on(Oid relid, uint32 group, const EventlogWaitMask *mask);
 
 /*
- * Sleep until woken, or for a second at most.  False if the deadline has
+ * Sleep until woken, or for two seconds at most; the end of the client ends it.  False if the deadline has
  * passed, or if no newer snapshot could be had (REPEATABLE READ and above).
  */
 extern bool eventlog_wait_sleep(TimestampTz deadline);

@@ -136,7 +136,7 @@ latency(const char *conninfo, const char *topic, int rounds)
 
 	snprintf(sql, sizeof(sql), "SELECT eventlog.subscribe('latency', array['%s'])", topic);
 	query(consumer, sql);
-	query(consumer, "SELECT eventlog.poll(null)");
+	query(consumer, "SELECT eventlog.poll(null::int)");
 	snprintf(pid, sizeof(pid), "pid = %d", PQbackendPID(consumer));
 	snprintf(sql, sizeof(sql), "PREPARE p AS SELECT eventlog.produce('%s', null, repeat('x', 100))", topic);
 	query(producer, sql);
@@ -193,6 +193,11 @@ wait_for_records(const char *conninfo, const char *topic, int sessions, const ch
 			query(conns[i], sql);
 		}
 	}
+	for (int i = 0; i < sessions && strcmp(how, "members") == 0; i++)
+	{
+		query(conns[i], "SELECT count(*) FROM eventlog.poll(null::int)");
+		query(conns[i], "SELECT eventlog.commit()");
+	}
 	for (int i = 0; i < sessions; i++)
 	{
 		send_query(conns[i], "EXECUTE c");
@@ -247,11 +252,11 @@ takeover(const char *conninfo, const char *topic, int rounds)
 
 		query(victim, subscribe);
 		query(heir, subscribe);
-		query(victim, "SELECT eventlog.poll(null); SELECT eventlog.commit()");
-		query(heir, "SELECT eventlog.poll(null); SELECT eventlog.commit()");
+		query(victim, "SELECT eventlog.poll(null::int); SELECT eventlog.commit()");
+		query(heir, "SELECT eventlog.poll(null::int); SELECT eventlog.commit()");
 		query(control, produce);
-		query(heir, "SELECT eventlog.poll(null); SELECT eventlog.commit()");
-		query(victim, "BEGIN; SELECT eventlog.poll(null)");
+		query(heir, "SELECT eventlog.poll(null::int); SELECT eventlog.commit()");
+		query(victim, "BEGIN; SELECT eventlog.poll(null::int)");
 		snprintf(pid, sizeof(pid), "pid = %d", PQbackendPID(heir));
 		send_query(heir, "SELECT * FROM eventlog.poll(1, '10 s')");
 		PQflush(heir);
@@ -262,7 +267,7 @@ takeover(const char *conninfo, const char *topic, int rounds)
 		if (finish_query(heir) == 0)
 			die("takeover", "no record has arrived");
 		times[i] = now_ms() - from;
-		query(heir, "SELECT eventlog.poll(null); SELECT eventlog.commit()");
+		query(heir, "SELECT eventlog.poll(null::int); SELECT eventlog.commit()");
 		PQfinish(heir);
 		usleep(2000);
 	}

@@ -55,7 +55,9 @@ part_positions() {
 	heading "Committed positions"
 	[ "$MINUTES" -gt 1 ] || stretch=20
 	tps=$(bench_one "SELECT pg_logical_emit_message(true, '', '');")
-	records=$(awk -v tps="$tps" -v m="$MINUTES" 'BEGIN { printf "%d", tps * (m + 1) * 60 * 1.5 + 100000 }')
+	# more than can be consumed one by one
+	records=$(awk -v tps="$tps" -v m="$MINUTES" -v more="$((ROUNDS * SECONDS_EACH))" \
+		'BEGIN { printf "%d", (tps > 8000 ? tps : 8000) * (m * 60 + 5 + more) * 1.3 }')
 	create topic b | quiet >/dev/null
 	quiet -c "INSERT INTO topics.b (value) SELECT 'x' FROM generate_series(1, $records)" \
 		-c "SELECT eventlog.create_group(g, 'b') FROM unnest('{free,pinned}'::text[]) g" \
@@ -92,6 +94,8 @@ part_positions() {
 		record "pinned commit" bare "$(bench_one "SELECT pg_logical_emit_message(true, '', '');")"
 		record "pinned commit" consume "$(bench_one "$(consume_one pinned)")"
 	done
+	[ "$(quiet -c "SELECT min(lag) > 0 FROM eventlog.consumer_groups WHERE consumer_group IN ('free', 'pinned')")" = t ] ||
+		die "consumers have come to the end of the topic: their rates mean nothing"
 	record "pinned growth" table "$(quiet -c "SELECT pg_total_relation_size('eventlog.committed_offset')::float8")"
 	record "pinned growth" commits "$(commits_of pinned)"
 	quiet -c "SELECT pg_terminate_backend($pinner)" >/dev/null

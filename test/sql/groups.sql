@@ -71,9 +71,8 @@ SELECT min(record_offset) FROM eventlog.consume('t_long', 'q_two', 1);
 SELECT consumer_group, current_offset, lag FROM eventlog.consumer_groups WHERE consumer_group LIKE 't\_%' ORDER BY 1;
 
 -- ---- types ----
--- the first use decides
+-- the first commit decides, if the group is there already
 SELECT eventlog.create_group('u', 'q_one');
-SELECT type FROM configs('u');
 BEGIN READ ONLY;
 SELECT count(*) FROM eventlog.consume('u', 'q_one', 1);
 COMMIT;
@@ -81,10 +80,13 @@ SELECT type FROM configs('u');
 BEGIN;
 SELECT count(*) FROM eventlog.consume('u', 'q_one', 1);
 SELECT type FROM configs('u');
+SELECT eventlog.commit();
+SELECT type FROM configs('u');
 ROLLBACK;
 SELECT type FROM configs('u');
-SELECT count(*) FROM eventlog.consume('u', 'q_one', 1);
+SELECT count(*) FROM eventlog.consume('u', 'q_one', 1, auto_commit => true);
 SELECT type FROM configs('u');
+-- else the first call
 SELECT count(*) FROM eventlog.consume('made', 'q_one', 1);
 SELECT type FROM configs('made');
 -- members only
