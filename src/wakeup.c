@@ -564,8 +564,11 @@ sleep_until_latch(long timeout_ms)
 	}
 	/* who reads from the client next sets the events anew */
 	ModifyWaitEvent(FeBeWaitSet, FeBeWaitSetSocketPos, WL_SOCKET_CLOSED, NULL);
-	if (WaitEventSetWait(FeBeWaitSet, timeout_ms, &event, 1, PG_WAIT_EXTENSION) == 1 &&
-		(event.events & WL_SOCKET_CLOSED))
+	if (WaitEventSetWait(FeBeWaitSet, timeout_ms, &event, 1, PG_WAIT_EXTENSION) != 1)
+		return;
+	if (event.events & WL_POSTMASTER_DEATH)
+		proc_exit(1);			/* this set only reports it, again and again */
+	if (event.events & WL_SOCKET_CLOSED)
 	{
 		ClientConnectionLost = true;
 		InterruptPending = true;
