@@ -80,6 +80,7 @@ static bool some_leaving = false;
 
 /* A partition that was lost with records that were not committed. */
 static bool has_lost = false;
+static bool told_lost = false;	/* this transaction has been told */
 static Oid	lost_topic;
 static int32 lost_partition;
 
@@ -139,7 +140,8 @@ raise_lost(Oid topic, int32 partition)
 {
 	char	   *name = get_rel_name(topic);
 
-	has_lost = false;
+	/* not forgotten before its end: the error may be caught */
+	told_lost = true;
 	ereport(ERROR,
 			(errcode(ERRCODE_EVENTLOG_FENCED),
 			 errmsg("partition %d of topic \"%s\" does not belong to this member of group \"%s\" any more",
@@ -761,9 +763,9 @@ subscription_xact_callback(XactEvent event, void *arg)
 				look_again = true;	/* the group may not have been made */
 			if (leave_at_end)
 				leave();
-			if (group == NULL)
+			if (group == NULL || told_lost)
 				has_lost = false;
-			joined = false;
+			joined = told_lost = false;
 			break;
 		default:
 			break;

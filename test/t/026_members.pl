@@ -18,6 +18,7 @@ use EventlogTest;
 my $node = new_server('members', conf => <<'CONF');
 fsync = off
 max_connections = 60
+eventlog.max_assignments = 256
 log_min_messages = fatal
 CONF
 my $long = $PostgreSQL::Test::Utils::timeout_default . ' s';
@@ -250,6 +251,17 @@ topic('lost', 2, 1);
 	is(run_sql($two, q{SELECT count(*) FROM eventlog.poll()}), '1', 'the new owner gets its record');
 	like(run_sql($one, "\\set VERBOSITY verbose\nSELECT FROM eventlog.commit()"), qr/ERROR:  LG003/, 'commit() says that it is lost');
 	is(run_sql($one, 'SELECT FROM eventlog.commit()'), '', 'once');
+
+	# also to who catches the error
+	run_sql($two, 'SELECT FROM eventlog.unsubscribe()');
+	run_sql($one, 'SELECT FROM eventlog.poll()');
+	run_sql($two, $subscribe);
+	run_sql($one, 'SELECT FROM eventlog.poll()');
+	run_sql($one, 'BEGIN; SAVEPOINT s');
+	like(run_sql($one, 'SELECT FROM eventlog.commit()'), qr/ERROR/, 'commit() says it again');
+	run_sql($one, 'ROLLBACK TO s');
+	like(run_sql($one, 'SELECT FROM eventlog.commit()'), qr/ERROR/, 'and again, if the error was caught');
+	run_sql($one, 'ROLLBACK');
 	quit($one, $two);
 }
 
@@ -616,6 +628,55 @@ topic('grow', 4, 0);
 	quit($one);
 }
 
+# ---- shared memory ----
+
+# Of 256 assignments, all are free again whatever was done with them: one member
+# of a group with as many partitions as there can be, and not one more.
+topic('room', 150, 0);
+topic('rest', 104, 0);
+topic('more', 2, 0);
+{
+	my ($one, $two) = (session('room1'), session('room2'));
+	my $all = sub {
+		my ($name) = @_;
+
+		is(run_sql($one, q{SELECT FROM eventlog.subscribe('room', '{room,rest}')}), '', "$name: there is room for 254 partitions");
+		like(run_sql($two, q{SELECT FROM eventlog.subscribe('other', '{more,rest}')}),
+			qr/ERROR:  members of consumer groups share too many partitions .* 2 are left of 256.*eventlog\.max_assignments/, "$name: and for two more");
+		is(run_sql($two, q{SELECT FROM eventlog.subscribe('other', '{more}')}), '', "$name: which can be had");
+		run_sql($_, 'SELECT FROM eventlog.unsubscribe()') foreach $one, $two;
+	};
+
+	$all->('at first');
+	my $calls = q{CASE i % 7 WHEN 0 THEN eventlog.subscribe('room', '{rest}') WHEN 1 THEN eventlog.subscribe('room', '{room,rest}')
+		WHEN 2 THEN eventlog.assign('room', 'rest', array[i % 100, i % 50]) WHEN 3 THEN eventlog.assign('room', 'room')
+		WHEN 4 THEN eventlog.subscribe('more', '{more}') WHEN 5 THEN eventlog.subscribe('more', '{room,rest,more}')
+		ELSE eventlog.unsubscribe() END};
+	send_sql($_, "DO \$\$ BEGIN FOR i IN 1 .. 700 LOOP BEGIN PERFORM $calls, count(*) FROM eventlog.poll(); EXCEPTION WHEN object_in_use OR configuration_limit_exceeded OR object_not_in_prerequisite_state THEN NULL; END; COMMIT; END LOOP; PERFORM eventlog.unsubscribe(); END \$\$")
+	  foreach $one, $two;
+	is(join('', answer($one), answer($two)), '', 'members that change what they want all the time');
+	$all->('after that');
+	quit($one, $two);
+}
+
 is(sql('SELECT count(*) FROM eventlog.group_members'), '0', 'no members are left');
+
+# A server that is started again has prepared transactions, and no members.
+topic('again', 1, 2);
+{
+	my $one = session('again1');
+
+	run_sql($one, q{SELECT FROM eventlog.subscribe('again', '{again}')});
+	run_sql($one, 'BEGIN; ' . take(1) . q{; SELECT FROM eventlog.commit(); PREPARE TRANSACTION 'p3'});
+	quit($one);
+	restart_server($node);
+	$one = session('again2');
+	run_sql($one, q{SELECT FROM eventlog.subscribe('again', '{again}')});
+	is(run_sql($one, 'BEGIN; ' . take() . '; COMMIT'), '', 'a prepared transaction keeps its partition over a restart');
+	sql(q{COMMIT PREPARED 'p3'});
+	drain('again', $one);
+	all_taken('again', 'and each record is delivered once');
+	quit($one);
+}
 $node->stop;
 done_testing();
