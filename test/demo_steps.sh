@@ -142,6 +142,51 @@ sql "BEGIN;
 sql "SELECT (SELECT count(*) FROM alerts) AS alerts, sum(lag) AS lag
 		FROM eventlog.consumer_groups WHERE consumer_group = 'alerting';"
 
+step "Two workers, one of which is killed" \
+	"Sessions that subscribe share the partitions. Each polls, writes down what it got, and commits both together, in a loop; whoever has nothing to do sleeps, and is woken by the commit that brings something."
+quiet -c "CREATE TABLE done (worker text, key text, at timestamptz DEFAULT now())" \
+	-c "SELECT eventlog.create_topic('jobs', 4)" >/dev/null
+worker() {
+	cat <<-SQL
+		SET client_min_messages = error;
+		SET application_name = '$1';
+		SELECT eventlog.subscribe('workers', array['jobs']);
+	SQL
+	while :; do
+		cat <<-SQL
+			INSERT INTO done (worker, key) SELECT '$1', key FROM eventlog.poll(null::topics.jobs, max_wait => '1 s');
+			SELECT eventlog.commit();
+		SQL
+	done
+}
+# one statement string is one transaction
+run_worker() {
+	{ worker "$1" 2>/dev/null || true; } | sed "s/^INSERT/BEGIN; INSERT/; s/commit();\$/commit(); COMMIT;/" |
+		psql -X -q -o /dev/null >/dev/null 2>&1 || true
+}
+run_worker anna &
+anna=$!
+run_worker bert &
+bert=$!
+members="SELECT count(DISTINCT consumer_id) FROM eventlog.group_members"
+until [ "$(quiet -c "$members")" = 2 ]; do sleep 0.1; done
+sql "SELECT eventlog.produce_batch('jobs', array_agg('job ' || i), array_agg('{}'::json))
+		FROM generate_series(1, 1000) i;"
+until [ "$(quiet -c 'SELECT count(*) FROM done')" = 1000 ]; do sleep 0.1; done
+sql "SELECT topic, partition, current_offset, log_end_offset, lag, client_id
+		FROM eventlog.consumer_groups WHERE consumer_group = 'workers';"
+sql "SELECT pg_terminate_backend(consumer_id) AS killed, client_id FROM eventlog.group_members WHERE client_id = 'anna' LIMIT 1;"
+sql "SELECT eventlog.produce_batch('jobs', array_agg('job ' || i), array_agg('{}'::json))
+		FROM generate_series(1001, 2000) i;"
+until [ "$(quiet -c 'SELECT count(*) FROM done')" = 2000 ]; do sleep 0.1; done
+sql "SELECT topic, partition, current_offset, log_end_offset, lag, client_id
+		FROM eventlog.consumer_groups WHERE consumer_group = 'workers';"
+sql "SELECT worker, count(*) AS jobs, count(*) FILTER (WHERE substr(key, 5)::int > 1000) AS \"after the kill\",
+		       sum(count(DISTINCT key)) OVER () AS \"different jobs\"
+		FROM done GROUP BY worker ORDER BY worker;"
+quiet -c "SELECT pg_terminate_backend(consumer_id) FROM eventlog.group_members" >/dev/null
+wait "$anna" "$bert" || true
+
 step "How much room it takes" \
 	"The same events as a table with a key of its own, and as a topic."
 sql "CREATE TABLE heap_quakes AS SELECT record_offset AS id, \"timestamp\", key, value, headers FROM topics.quakes;

@@ -175,6 +175,7 @@ wait_for_records(const char *conninfo, const char *topic, int sessions, const ch
 
 		conns[i] = open_session(conninfo);
 		query(conns[i], "SET application_name = group_client");
+		query(conns[i], "SET synchronous_commit = off");
 		if (strcmp(how, "members") == 0)
 		{
 			snprintf(sql, sizeof(sql), "SELECT eventlog.subscribe('waiting', array['%s'])", topic);

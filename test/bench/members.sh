@@ -148,7 +148,7 @@ part_waiters() {
 	row "the same, its CPU a commit" "µs" "one group waits cpu" waiting nobody
 	row "producer while $WAITERS groups wait, its CPU a commit" "µs" "groups wait cpu" waiting nobody "<=" 4
 	row "the same, its rate" "commits/s" "groups wait rate" waiting nobody
-	note "One event per commit by one client of pgbench, fsync on; **nobody** is the same into a topic for which nobody waits. The sessions that are woken share the two cores with the producer, the client that holds their connections, and the server."
+	note "One event per commit by one client of pgbench, fsync on; **nobody** is the same into a topic for which nobody waits. The sessions that are woken consume the record and commit, with synchronous_commit off, and share the two cores with the producer, the client that holds their connections, and the server."
 }
 
 # polls TOPIC GROUP: microseconds of a poll that finds one record, and commits
