@@ -62,7 +62,8 @@ topic('ends', 1, 'ends', 'polled');
 		for my $i (1 .. 6)
 		{
 			# b comes behind a transaction that has appended a and goes on
-			run_sql($writer, q{BEGIN; SELECT 1; SAVEPOINT s; SELECT eventlog.produce('ends', null, 'a'); SELECT FROM eventlog.flush()});
+			run_sql($writer, 'BEGIN; ' . ($end eq 'ROLLBACK TO s' ? 'SAVEPOINT s; ' : '')
+				  . q{SELECT eventlog.produce('ends', null, 'a'); SELECT FROM eventlog.flush()});
 			sql(q{SELECT eventlog.produce('ends', null, 'b')});
 			send_sql($consumer, "$values eventlog.consume('ends', 'ends', 10, '$long', true)");
 			send_sql($member, "$values eventlog.poll(10, '$long')");
