@@ -106,7 +106,7 @@ CREATE PROCEDURE eventlog.wait_for(topics text[], max_wait interval DEFAULT '1 m
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'eventlog_wait_for';
 COMMENT ON PROCEDURE eventlog.wait_for(text[], interval) IS
-'wait until there may be something new in one of the topics since this session has last found all of it read, or, if it never looked, from now on; needs SELECT on them. Outside of a transaction block it holds no snapshot meanwhile, so it is the way to wait for long.
+'wait until there may be something new in one of the topics since this session has last found all of it read, or, if it never looked, from now on; a member of a group also returns when poll() would find something or what it has been given has changed. Needs SELECT on the topics; not on a standby. Outside of a transaction block it holds no snapshot meanwhile, so it is the way to wait for long.
 Errors: undefined_table, insufficient_privilege, invalid_parameter_value';
 
 CREATE FUNCTION eventlog.reject(

@@ -31,6 +31,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
@@ -57,6 +58,7 @@ typedef struct Group
 	int			npartitions;
 	uint64		generation;		/* grows whenever an owner or target changes */
 	TimestampTz look_for_dead;	/* when a member could have been silent too long */
+	bool		unbalanced;		/* a member has left without balancing it */
 } Group;
 
 typedef struct Member
@@ -89,7 +91,7 @@ typedef struct Partition
 	int32		target;
 	bool		pinned;			/* to a manual member */
 	bool		in_use;
-	TransactionId writer;
+	FullTransactionId writer;
 } Partition;
 
 typedef struct Subscription
@@ -160,11 +162,13 @@ lock_group(const char *name, bool make)
 
 				g = i;
 				memset(&groups[g], 0, sizeof(Group));
-				groups[g].dboid = MyDatabaseId;
 				strlcpy(groups[g].name, name, sizeof(groups[g].name));
 				groups[g].members = NOBODY;
 				groups[g].partitions = NOTHING;
 				groups[g].generation = generation + 1;
+				/* who lists groups does not have this lock */
+				pg_write_barrier();
+				groups[g].dboid = MyDatabaseId;
 			}
 		}
 		LWLockRelease(pool_lock);
@@ -368,30 +372,44 @@ typedef struct Room
 
 /*
  * Memory for balancing a group as it is now with some more members, topics and
- * partitions.  Failing here changes nothing.
+ * partitions.  Failing here changes nothing: it raises, or returns false.
  */
-static void
-get_room(Room *room, const Group *group, int members_more, int topics_more, int partitions_more)
+static bool
+get_room(Room *room, const Group *group, int members_more, int topics_more, int partitions_more,
+		 bool raise)
 {
-	int			nmembers = group->nmembers + members_more;
-	int			ntopics = topics_more;
-	int			npartitions = group->npartitions + partitions_more;
+	Size		nmembers = group->nmembers + members_more;
+	Size		ntopics = topics_more;
+	Size		npartitions = group->npartitions + partitions_more;
 	Oid			last = InvalidOid;
+	char	   *p;
 
 	for (int32 i = group->partitions; i != NOTHING; i = partitions[i].next)
 	{
 		ntopics += (partitions[i].topic != last);
 		last = partitions[i].topic;
 	}
-	room->subscribed = palloc((Size) nmembers * ntopics + 1);
-	room->topics = palloc(sizeof(Oid) * ntopics + 1);
-	room->topic = palloc(sizeof(int) * npartitions + 1);
-	room->balance.target = palloc(sizeof(int) * npartitions + 1);
-	room->partition = palloc(sizeof(int32) * npartitions + 1);
-	room->balance.count = palloc(sizeof(int) * nmembers + 1);
-	room->balance.scratch = palloc(sizeof(int) * nmembers + 1);
-	room->member = palloc(sizeof(int32) * nmembers + 1);
-	room->number = palloc(sizeof(int) * eventlog_max_procno());
+	p = MemoryContextAllocExtended(CurrentMemoryContext,
+								   sizeof(Oid) * ntopics +
+								   (sizeof(int) * 2 + sizeof(int32)) * npartitions +
+								   (sizeof(int) * 2 + sizeof(int32)) * nmembers +
+								   sizeof(int) * eventlog_max_procno() +
+								   nmembers * ntopics,
+								   MCXT_ALLOC_HUGE | (raise ? 0 : MCXT_ALLOC_NO_OOM));
+	if (p == NULL)
+		return false;
+#define TAKE(field, type, n)	((field) = (type *) p, p += sizeof(type) * (n))
+	TAKE(room->topics, Oid, ntopics);
+	TAKE(room->topic, int, npartitions);
+	TAKE(room->balance.target, int, npartitions);
+	TAKE(room->partition, int32, npartitions);
+	TAKE(room->balance.count, int, nmembers);
+	TAKE(room->balance.scratch, int, nmembers);
+	TAKE(room->member, int32, nmembers);
+	TAKE(room->number, int, eventlog_max_procno());
+	TAKE(room->subscribed, bool, nmembers * ntopics);
+#undef TAKE
+	return true;
 }
 
 /*
@@ -403,6 +421,7 @@ rebalance(Group *group, Room *room)
 	EventlogBalance *b = &room->balance;
 
 	eventlog_metrics_count(EVENTLOG_METRIC_REBALANCES, 1);
+	group->unbalanced = false;
 	drop_unwanted(group);
 	b->nmembers = b->ntopics = b->npartitions = 0;
 	for (int i = 0; i < eventlog_max_procno(); i++)
@@ -523,7 +542,7 @@ remove_member(Group *group, int32 m)
 static bool
 remove_dead(Group *group, TimestampTz now)
 {
-	bool		any = false;
+	bool		any = group->unbalanced;
 
 	if (now < group->look_for_dead)
 		return false;
@@ -535,7 +554,7 @@ remove_dead(Group *group, TimestampTz now)
 		next = members[m].next;
 		if (end < now)
 		{
-			ereport(LOG,
+			ereport(LOG_SERVER_ONLY,
 					(errmsg("member %d of consumer group \"%s\" is removed: it has not polled for %d ms",
 							members[m].pid, group->name, members[m].max_poll_ms)));
 			eventlog_metrics_count(EVENTLOG_METRIC_MEMBERS_FENCED, 1);
@@ -634,13 +653,14 @@ eventlog_member_join(const char *group_name, const char *client_id, int max_poll
 	/* what can fail comes first */
 	PG_TRY();
 	{
-		get_room(&room, group, 1, nwanted, nwanted_partitions);
+		(void) get_room(&room, group, 1, nwanted, nwanted_partitions, true);
 		if (manual)
 			check_manual(group, wanted, nwanted);
 		reserve(count_missing(group, wanted, nwanted), manual ? 0 : nwanted);
 	}
 	PG_CATCH();
 	{
+		HOLD_INTERRUPTS();		/* the error has forgotten that the lock does */
 		unlock_group(g);
 		PG_RE_THROW();
 	}
@@ -669,15 +689,15 @@ eventlog_member_join(const char *group_name, const char *client_id, int max_poll
 		group->look_for_dead = now;
 
 	add_partitions(g, wanted, nwanted);
+	forget_subscriptions(member);
 	if (manual)
 	{
 		for (int32 i = group->partitions; i != NOTHING; i = partitions[i].next)
 		{
-			if (partitions[i].owner == me && !partitions[i].in_use)
+			if (partitions[i].owner == me)
 			{
 				partitions[i].pinned = false;
-				partitions[i].owner = partitions[i].target = NOBODY;
-				partitions[i].epoch++;
+				partitions[i].target = NOBODY;
 			}
 		}
 		for (int w = 0; w < nwanted; w++)
@@ -687,15 +707,15 @@ eventlog_member_join(const char *group_name, const char *client_id, int max_poll
 				Partition  *p = find_partition(group, wanted[w].leaves[n]);
 
 				p->pinned = true;
-				if (p->owner != me)
-					p->epoch++;
-				p->owner = p->target = me;
+				p->target = me;
+				hand_over(group, p);
 			}
 		}
+		for (int32 i = group->partitions; i != NOTHING; i = partitions[i].next)
+			hand_over(group, &partitions[i]);
 	}
 	else
 	{
-		forget_subscriptions(member);
 		for (int32 i = group->partitions; i != NOTHING; i = partitions[i].next)
 			partitions[i].pinned = partitions[i].pinned && partitions[i].owner != me;
 		LWLockAcquire(pool_lock, LW_EXCLUSIVE);
@@ -727,9 +747,20 @@ eventlog_member_leave(void)
 		return;
 	}
 	my_group = NOTHING;
-	get_room(&room, &groups[g], 0, 0, 0);
-	remove_member(&groups[g], eventlog_my_procno());
-	rebalance(&groups[g], &room);
+
+	/* may be at the end of a transaction or of the session: must not raise */
+	if (get_room(&room, &groups[g], 0, 0, 0, false))
+	{
+		remove_member(&groups[g], eventlog_my_procno());
+		rebalance(&groups[g], &room);
+		pfree(room.topics);
+	}
+	else
+	{
+		remove_member(&groups[g], eventlog_my_procno());
+		groups[g].unbalanced = true;
+		groups[g].look_for_dead = 0;
+	}
 	unlock_group(g);
 }
 
@@ -755,13 +786,19 @@ eventlog_member_poll(uint64 *generation)
 	{
 		Room		room;
 
-		get_room(&room, group, 0, 0, 0);
+		(void) get_room(&room, group, 0, 0, 0, true);
 		if (remove_dead(group, now))
 			rebalance(group, &room);
 	}
 	*generation = group->generation;
 	LWLockRelease(group_lock(my_group));
 	return true;
+}
+
+bool
+eventlog_member_has_news(uint64 generation)
+{
+	return !eventlog_member_is_live() || groups[my_group].generation != generation;
 }
 
 EventlogOwned *
@@ -846,7 +883,7 @@ eventlog_member_done(const EventlogOwned *owned)
 }
 
 bool
-eventlog_member_begin_commit(const EventlogOwned *owned, TransactionId xid)
+eventlog_member_begin_commit(const EventlogOwned *owned, FullTransactionId xid)
 {
 	Partition  *p = lock_owned(owned);
 
@@ -861,7 +898,14 @@ eventlog_member_begin_commit(const EventlogOwned *owned, TransactionId xid)
 TransactionId
 eventlog_member_writer(const EventlogOwned *owned)
 {
-	return partitions[owned->index].writer;
+	FullTransactionId writer = partitions[owned->index].writer;
+	uint64		next = U64FromFullTransactionId(ReadNextFullTransactionId());
+
+	/* one from before half a round of xids would seem to be in the future */
+	if (!FullTransactionIdIsValid(writer) ||
+		next - U64FromFullTransactionId(writer) > PG_INT32_MAX)
+		return InvalidTransactionId;
+	return XidFromFullTransactionId(writer);
 }
 
 /* ---- what others want to know ---- */
@@ -899,7 +943,6 @@ describe(EventlogMemberState *state, const Group *group, const Member *member, c
 EventlogMemberState *
 eventlog_member_states(int *count)
 {
-	int			most = eventlog_max_procno() + eventlog_max_assignments;
 	EventlogMemberState *states;
 	int			room = 64;
 
@@ -914,7 +957,7 @@ eventlog_member_states(int *count)
 			continue;
 		LWLockAcquire(group_lock(g), LW_SHARED);
 		needed = *count + group->nmembers + group->npartitions;
-		if (needed > room && needed <= most)
+		if (needed > room)
 		{
 			room = needed * 2;
 			states = repalloc_huge(states, sizeof(EventlogMemberState) * room);

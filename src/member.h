@@ -12,6 +12,7 @@
 #ifndef EVENTLOG_MEMBER_H
 #define EVENTLOG_MEMBER_H
 
+#include "access/transam.h"
 #include "datatype/timestamp.h"
 #include "group.h"
 
@@ -62,6 +63,9 @@ extern bool eventlog_member_is_live(void);
  */
 extern bool eventlog_member_poll(uint64 *generation);
 
+/* Has what I own changed since, or was I removed?  A guess, without a lock. */
+extern bool eventlog_member_has_news(uint64 generation);
+
 /* What I own; a palloc'd array. */
 extern EventlogOwned *eventlog_member_owned(int *count);
 
@@ -80,9 +84,9 @@ extern bool eventlog_member_owns(const EventlogOwned *owned);
  * commit.  False if the partition is not mine any more.  From now on the next
  * owner waits for that transaction's end.
  */
-extern bool eventlog_member_begin_commit(const EventlogOwned *owned, TransactionId xid);
+extern bool eventlog_member_begin_commit(const EventlogOwned *owned, FullTransactionId xid);
 
-/* The transaction that last began to commit there. */
+/* The transaction that last began to commit there, if it may still run. */
 extern TransactionId eventlog_member_writer(const EventlogOwned *owned);
 
 /* Members of a group of this database. */

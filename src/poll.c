@@ -216,7 +216,10 @@ look(EventlogAssigned *a, EventlogEmitter *emitter, int64 max_records)
 		{
 			eventlog_subscription_save(a);
 			if (a->position < 0)
+			{
 				a->clean = position;
+				a->base = first ? -1 : position;
+			}
 			position = eventlog_consume_records(emitter, group, leaf, a->owned.partition,
 												snapshot, position, first, max_records, &went_to);
 		}
@@ -229,7 +232,8 @@ look(EventlogAssigned *a, EventlogEmitter *emitter, int64 max_records)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	table_close(leaf, NoLock);
+	/* who has got nothing does not keep the topic while it waits for more */
+	table_close(leaf, emitter->count > before ? NoLock : AccessShareLock);
 	if (position < 0)
 	{
 		/* a prepared transaction has written it; its end wakes everybody */
@@ -307,8 +311,15 @@ poll(FunctionCallInfo fcinfo, int topic_arg)
 		look_at_all(&emitter, max_records);
 		if (emitter.count > 0 || max_records == 0 || !eventlog_wait_possible(deadline))
 			break;
-		if (waiting && !eventlog_wait_sleep(deadline))
-			break;
+		if (waiting)
+		{
+			/* who waits is alive: let the group see that in time */
+			int			ms = Max(eventlog_subscription_max_poll_ms() / 2, 1);
+			TimestampTz look_again = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+
+			if (!eventlog_wait_sleep(Min(deadline, look_again)) && deadline <= GetCurrentTimestamp())
+				break;
+		}
 	}
 	eventlog_wait_end();
 	eventlog_metrics_count(EVENTLOG_METRIC_POLLS, 1);
@@ -581,6 +592,21 @@ eventlog_member_status(PG_FUNCTION_ARGS)
 
 /* ---- wait_for ---- */
 
+/* Would poll() look at a partition of this topic? */
+static bool
+poll_has_news(Oid topic)
+{
+	int			count;
+	EventlogAssigned *assigned = eventlog_subscription_assigned(&count);
+
+	for (int n = eventlog_subscription_next(0); n < count; n = eventlog_subscription_next(n + 1))
+	{
+		if (assigned[n].owned.topic == topic && !assigned[n].paused && !assigned[n].owned.leaving)
+			return true;
+	}
+	return false;
+}
+
 /*
  * wait_for(topics, max_wait): a procedure
  *
@@ -600,6 +626,7 @@ eventlog_wait_for(PG_FUNCTION_ARGS)
 	bool		news = false;
 
 	check_not_null(fcinfo, 2, "wait_for()");
+	PreventCommandDuringRecovery("wait_for()");
 	deadline = eventlog_deadline(fcinfo, 1);
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT,
 					  &elements, &nulls, &count);
@@ -635,7 +662,8 @@ eventlog_wait_for(PG_FUNCTION_ARGS)
 		else if (waiting)
 			eventlog_wait_on(InvalidOid, EVENTLOG_WAIT_ALONE, NULL);
 		for (int i = 0; i < count; i++)
-			news |= (eventlog_activity(relids[i]) != seen[i]);
+			news |= (eventlog_activity(relids[i]) != seen[i] || poll_has_news(relids[i]));
+		news |= eventlog_subscription_has_news();
 		if (news || deadline <= GetCurrentTimestamp())
 			break;
 		if (waiting && !eventlog_wait_sleep(deadline))

@@ -400,8 +400,10 @@ update_here(Relation rel, Relation index, ItemPointer tid, HeapTuple tuple,
 	}
 }
 
-void
-eventlog_position_set(const char *group, Oid topic, int32 partition, int64 next_offset)
+/* "expected": NULL, or what the position has to be. */
+static bool
+set_position(const char *group, Oid topic, int32 partition, const int64 *expected,
+			 int64 next_offset)
 {
 	bool		bare = !HaveRegisteredOrActiveSnapshot();
 	Oid			indexid;
@@ -423,6 +425,14 @@ eventlog_position_set(const char *group, Oid topic, int32 partition, int64 next_
 		if (!TransactionIdIsValid(found.writer))
 			break;
 		XactLockTableWait(found.writer, NULL, NULL, XLTW_None);
+	}
+	if (expected != NULL && *expected != (found.exists ? found.next_offset : -1))
+	{
+		index_close(index, NoLock);
+		table_close(rel, NoLock);
+		if (bare)
+			PopActiveSnapshot();
+		return false;
 	}
 
 	values[ATTNUM_GROUP - 1] = group_datum(group);
@@ -452,6 +462,20 @@ eventlog_position_set(const char *group, Oid topic, int32 partition, int64 next_
 	if (bare)
 		PopActiveSnapshot();
 	CommandCounterIncrement();
+	return true;
+}
+
+void
+eventlog_position_set(const char *group, Oid topic, int32 partition, int64 next_offset)
+{
+	(void) set_position(group, topic, partition, NULL, next_offset);
+}
+
+bool
+eventlog_position_move(const char *group, Oid topic, int32 partition, int64 expected,
+					   int64 next_offset)
+{
+	return set_position(group, topic, partition, &expected, next_offset);
 }
 
 void

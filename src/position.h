@@ -33,9 +33,14 @@ extern void eventlog_position_get(const char *group, Oid topic, int32 partition,
  * Set it, in this transaction; may be called just before commit.  The caller
  * is the only one who may write the position.  If another transaction that has
  * written it is still in progress all the same, wait for its end.
+ *
+ * move: only if it is "expected" then, which may be -1 for none; else return
+ * false.
  */
 extern void eventlog_position_set(const char *group, Oid topic, int32 partition,
 								  int64 next_offset);
+extern bool eventlog_position_move(const char *group, Oid topic, int32 partition,
+								   int64 expected, int64 next_offset);
 
 /* Remove a group's positions in a topic; all groups' if "group" is NULL. */
 extern void eventlog_position_forget(const char *group, Oid topic);

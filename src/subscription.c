@@ -23,6 +23,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
+#include "lib/qunique.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "regex/regex.h"
@@ -60,6 +61,7 @@ static List *names = NIL;
 static bool manual = false;
 static int32 *manual_partitions = NULL; /* NULL: all */
 static int	nmanual = 0;
+static int	max_poll_ms = 0;
 static List *topics = NIL;		/* oids of the topics that are subscribed to now */
 static int	ntopic_partitions = 0;	/* theirs, when they were last looked up */
 static uint64 looked_up = 0;	/* invalidations before that */
@@ -78,6 +80,7 @@ static bool some_leaving = false;
 
 /* A partition that was lost with records that were not committed. */
 static bool has_lost = false;
+static bool told_lost = false;	/* this transaction has been told */
 static Oid	lost_topic;
 static int32 lost_partition;
 
@@ -87,6 +90,7 @@ static int	nundos = 0;
 static int	maxundos = 0;
 static bool in_transaction = false; /* this one has used or changed something */
 static bool leave_at_end = false;
+static bool joined = false;		/* this one has looked up topics and the group */
 
 const char *
 eventlog_subscription_group(void)
@@ -136,7 +140,8 @@ raise_lost(Oid topic, int32 partition)
 {
 	char	   *name = get_rel_name(topic);
 
-	has_lost = false;
+	/* not forgotten before its end: the error may be caught */
+	told_lost = true;
 	ereport(ERROR,
 			(errcode(ERRCODE_EVENTLOG_FENCED),
 			 errmsg("partition %d of topic \"%s\" does not belong to this member of group \"%s\" any more",
@@ -175,6 +180,7 @@ take_up(uint64 new_generation)
 	{
 		new[i].owned = owned[i];
 		new[i].position = new[i].clean = new[i].pending = -1;
+		new[i].base = -2;
 	}
 	qsort(new, count, sizeof(EventlogAssigned), compare_assigned);
 	for (int i = 0; i < nassigned; i++)
@@ -294,6 +300,7 @@ look_up(bool first, List **oids)
 	List	   *all = NIL;
 	ListCell   *lc;
 
+	joined = true;
 	foreach(lc, names)
 	{
 		const char *name = lfirst(lc);
@@ -352,9 +359,8 @@ join(List *wanted, List *oids)
 		npartitions += array[n++].npartitions;
 	}
 	found = n > 0 ? eventlog_group_find(group, array[0].topic) : NULL;
-	eventlog_member_join(group, client_id,
-						 found ? found->config.max_poll_interval_ms : EVENTLOG_DEFAULT_MAX_POLL_MS,
-						 manual, array, n);
+	max_poll_ms = found ? found->config.max_poll_interval_ms : EVENTLOG_DEFAULT_MAX_POLL_MS;
+	eventlog_member_join(group, client_id, max_poll_ms, manual, array, n);
 	old = MemoryContextSwitchTo(context);
 	list_free(topics);
 	topics = list_copy(oids);
@@ -362,73 +368,137 @@ join(List *wanted, List *oids)
 	ntopic_partitions = npartitions;
 }
 
-void
-eventlog_subscription_begin(const char *new_group, const char *new_client_id, List *new_names,
-							bool new_manual, const int32 *partitions, int npartitions)
+static int
+compare_int32(const void *a, const void *b)
 {
-	MemoryContext old;
-	List	   *wanted;
-	List	   *oids = NIL;
-	ListCell   *lc;
+	int32		x = *(const int32 *) a;
+	int32		y = *(const int32 *) b;
 
-	if (group != NULL && strcmp(group, new_group) != 0)
+	return x == y ? 0 : x < y ? -1 : 1;
+}
+
+/* Has commit() noted something in this transaction? */
+static bool
+has_noted(void)
+{
+	for (int i = 0; i < nactive; i++)
 	{
-		eventlog_member_leave();
-		forget_assigned();
+		if (assigned[active[i]].pending >= 0)
+			return true;
 	}
-	if (assigned_context == NULL)
-		assigned_context = AllocSetContextCreate(TopMemoryContext, "eventlog assignment",
-												 ALLOCSET_SMALL_SIZES);
-	if (context != NULL)
-		MemoryContextDelete(context);
-	group = NULL;
-	context = AllocSetContextCreate(TopMemoryContext, "eventlog subscription",
-									ALLOCSET_SMALL_SIZES);
-	leave_at_end = false;
+	return false;
+}
+
+/*
+ * Leave the group at once.  What this transaction has read and not committed
+ * is remembered until its end.
+ */
+static void
+leave_group(void)
+{
 	has_lost = false;
+	for (int i = 0; i < nactive; i++)
+	{
+		EventlogAssigned *a = &assigned[active[i]];
 
-	old = MemoryContextSwitchTo(context);
-	names = NIL;
-	topics = NIL;
-	foreach(lc, new_names)
-		names = lappend(names, pstrdup(lfirst(lc)));
-	client_id = pstrdup(new_client_id);
-	client_id[pg_mbcliplen(client_id, strlen(client_id), EVENTLOG_CLIENT_ID_MAX)] = '\0';
-	manual = new_manual;
-	manual_partitions = NULL;
-	nmanual = npartitions;
-	if (partitions != NULL)
-	{
-		manual_partitions = palloc(sizeof(int32) * Max(npartitions, 1));
-		memcpy(manual_partitions, partitions, sizeof(int32) * npartitions);
+		if (!a->used)
+			continue;
+		has_lost = true;
+		lost_topic = a->owned.topic;
+		lost_partition = a->owned.partition;
 	}
-	group = pstrdup(new_group);
-	MemoryContextSwitchTo(old);
-
-	PG_TRY();
-	{
-		looked_up = eventlog_topic_invalidations();
-		wanted = look_up(true, &oids);
-		join(wanted, oids);
-	}
-	PG_CATCH();
-	{
-		eventlog_member_leave();
-		forget_assigned();
-		group = NULL;
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
+	eventlog_member_leave();
+	forget_assigned();
+	leave_at_end = false;
 }
 
 static void
 leave(void)
 {
-	eventlog_member_leave();
-	forget_assigned();
+	leave_group();
 	group = NULL;
+}
+
+/* An error leaves the subscription as it was, as far as that can be. */
+void
+eventlog_subscription_begin(const char *new_group, const char *new_client_id, List *new_names,
+							bool new_manual, const int32 *partitions, int npartitions)
+{
+	MemoryContext old_context = context;
+	char	   *old_group = group;
+	char	   *old_client_id = client_id;
+	List	   *old_names = names;
+	bool		old_manual = manual;
+	int32	   *old_manual_partitions = manual_partitions;
+	int			old_nmanual = nmanual;
+	List	   *old_topics = topics;
+	bool		moves = group != NULL && strcmp(group, new_group) != 0;
+	volatile bool left = false;
+	MemoryContext old;
+	List	   *wanted;
+	List	   *oids = NIL;
+	ListCell   *lc;
+
+	if (moves && has_noted())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this transaction commits offsets of group \"%s\"", group),
+				 errhint("Subscribe in the next transaction.")));
+	if (assigned_context == NULL)
+		assigned_context = AllocSetContextCreate(TopMemoryContext, "eventlog assignment",
+												 ALLOCSET_SMALL_SIZES);
+	context = AllocSetContextCreate(TopMemoryContext, "eventlog subscription",
+									ALLOCSET_SMALL_SIZES);
+	PG_TRY();
+	{
+		old = MemoryContextSwitchTo(context);
+		names = NIL;
+		topics = NIL;
+		foreach(lc, new_names)
+			names = lappend(names, pstrdup(lfirst(lc)));
+		client_id = pstrdup(new_client_id);
+		client_id[pg_mbcliplen(client_id, strlen(client_id), EVENTLOG_CLIENT_ID_MAX)] = '\0';
+		manual = new_manual;
+		manual_partitions = NULL;
+		nmanual = npartitions;
+		if (partitions != NULL)
+		{
+			manual_partitions = palloc(sizeof(int32) * Max(npartitions, 1));
+			memcpy(manual_partitions, partitions, sizeof(int32) * npartitions);
+			qsort(manual_partitions, npartitions, sizeof(int32), compare_int32);
+			nmanual = qunique(manual_partitions, npartitions, sizeof(int32), compare_int32);
+		}
+		group = pstrdup(new_group);
+		MemoryContextSwitchTo(old);
+
+		looked_up = eventlog_topic_invalidations();
+		wanted = look_up(true, &oids);
+		if (moves)
+		{
+			leave_group();
+			left = true;
+		}
+		join(wanted, oids);
+	}
+	PG_CATCH();
+	{
+		MemoryContextDelete(context);
+		context = old_context;
+		group = left ? NULL : old_group;
+		client_id = old_client_id;
+		names = old_names;
+		manual = old_manual;
+		manual_partitions = old_manual_partitions;
+		nmanual = old_nmanual;
+		topics = old_topics;
+		look_again = true;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (old_context != NULL)
+		MemoryContextDelete(old_context);
 	leave_at_end = false;
-	has_lost = false;
+	generation = 0;
 }
 
 void
@@ -436,15 +506,10 @@ eventlog_subscription_end(void)
 {
 	if (group == NULL)
 		return;
-	for (int i = 0; i < nactive; i++)
-	{
-		if (assigned[active[i]].pending >= 0)
-		{
-			leave_at_end = true;
-			return;
-		}
-	}
-	leave();
+	if (has_noted())
+		leave_at_end = true;
+	else
+		leave();
 }
 
 /*
@@ -568,10 +633,10 @@ eventlog_subscription_commit_one(EventlogAssigned *a, int64 next_offset)
 void
 eventlog_subscription_commit(void)
 {
-	if (group == NULL)
-		return;
 	if (has_lost)
 		raise_lost(lost_topic, lost_partition);
+	if (group == NULL)
+		return;
 	for (int i = 0; i < nactive; i++)
 	{
 		EventlogAssigned *a = &assigned[active[i]];
@@ -592,10 +657,24 @@ write_pending(void)
 		if (a->pending < 0 || eventlog_topic_by_relid(a->owned.topic) == NULL)
 			continue;
 		EVENTLOG_PAUSE_INTERRUPTIBLE("member-commit", NULL);
-		if (!eventlog_member_begin_commit(&a->owned, GetTopTransactionId()))
+		if (!eventlog_member_begin_commit(&a->owned, GetTopFullTransactionId()))
 			raise_lost(a->owned.topic, a->owned.partition);
 		a->in_use = true;
-		eventlog_position_set(group, a->owned.topic, a->owned.partition, a->pending);
+		EVENTLOG_PAUSE_INTERRUPTIBLE("member-owned", NULL);
+
+		/*
+		 * Shared memory may have forgotten that a transaction was stopped
+		 * right here.  The table does not: whoever moves the position first
+		 * has it.
+		 */
+		if (a->base == -2)
+			eventlog_position_set(group, a->owned.topic, a->owned.partition, a->pending);
+		else if (!eventlog_position_move(group, a->owned.topic, a->owned.partition, a->base,
+										 a->pending))
+		{
+			a->astray = true;
+			raise_lost(a->owned.topic, a->owned.partition);
+		}
 		EVENTLOG_PAUSE_INTERRUPTIBLE("member-committing", NULL);
 	}
 }
@@ -635,17 +714,19 @@ end_transaction(XactEvent event)
 	{
 		EventlogAssigned *a = &assigned[active[i]];
 
-		if (event == XACT_EVENT_PREPARE && (a->used || a->pending >= 0))
+		if (a->astray || (event == XACT_EVENT_PREPARE && (a->used || a->pending >= 0)))
 		{
 			/* how it ends is seen in the table, later */
 			a->position = a->clean = -1;
+			a->base = -2;
+			a->astray = false;
 			seen[active[i]] = 0;
 		}
 		else if (event == XACT_EVENT_COMMIT && a->pending >= 0)
-			a->clean = a->pending;
+			a->clean = a->base = a->pending;
 		a->pending = -1;
 		a->used = false;
-		if (a->position != a->clean)
+		if (a->position >= 0 && a->position != a->clean)
 		{
 			active[keep++] = active[i];
 			continue;
@@ -678,10 +759,13 @@ subscription_xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_PREPARE:
 			if (in_transaction)
 				end_transaction(event);
-			if (event == XACT_EVENT_ABORT)
+			if (event == XACT_EVENT_ABORT && joined)
 				look_again = true;	/* the group may not have been made */
 			if (leave_at_end)
 				leave();
+			if (group == NULL || told_lost)
+				has_lost = false;
+			joined = told_lost = false;
 			break;
 		default:
 			break;
@@ -697,7 +781,10 @@ subscription_subxact_callback(SubXactEvent event, SubTransactionId subid,
 	while (first > 0 && undos[first - 1].subid == subid)
 		first--;
 	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
 		undo_back_to(first);
+		look_again |= joined;
+	}
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{
 		/* undone in reverse, so the parent's own entries win */
@@ -707,6 +794,18 @@ subscription_subxact_callback(SubXactEvent event, SubTransactionId subid,
 }
 
 /* ---- waiting ---- */
+
+bool
+eventlog_subscription_has_news(void)
+{
+	return group != NULL && eventlog_member_has_news(generation);
+}
+
+int
+eventlog_subscription_max_poll_ms(void)
+{
+	return group != NULL ? max_poll_ms : 0;
+}
 
 void
 eventlog_subscription_wait(void)

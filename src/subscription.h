@@ -19,10 +19,13 @@ typedef struct EventlogAssigned
 	int64		position;		/* next offset to hand out; -1: not known yet */
 	int64		clean;			/* position with nothing outstanding: as read, or
 								 * as committed last; -1: not known */
+	int64		base;			/* the group's committed offset, as this session
+								 * knows it; -1: none; -2: not known */
 	int64		pending;		/* to be written when the transaction commits, or -1 */
 	bool		used;			/* this transaction got records of it */
 	bool		in_use;			/* shared memory says that it is in use */
 	bool		paused;
+	bool		astray;			/* somebody else has moved the committed offset */
 	bool		active;			/* something of the above is to be looked at when
 								 * the transaction ends, or at the next poll */
 } EventlogAssigned;
@@ -74,6 +77,12 @@ extern void eventlog_subscription_commit_one(EventlogAssigned *assigned, int64 n
 
 /* Register for what could bring records. */
 extern void eventlog_subscription_wait(void);
+
+/* Has something changed in what this session has?  The next refresh tells. */
+extern bool eventlog_subscription_has_news(void);
+
+/* How long the member may be silent; 0 if this session has not subscribed. */
+extern int	eventlog_subscription_max_poll_ms(void);
 
 extern void eventlog_subscription_init(void);	/* from _PG_init: callbacks */
 

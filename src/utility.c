@@ -319,7 +319,6 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 	NodeTag		tag = nodeTag(pstmt->utilityStmt);
 	Oid			relid = InvalidOid;
 	char	   *new_name = NULL;
-	bool		ends_prepared = false;
 	bool		discards_all = tag == T_DiscardStmt &&
 		((DiscardStmt *) pstmt->utilityStmt)->target == DISCARD_ALL;
 
@@ -327,8 +326,9 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 	{
 		TransactionStmtKind kind = ((TransactionStmt *) pstmt->utilityStmt)->kind;
 
-		ends_prepared = (kind == TRANS_STMT_COMMIT_PREPARED ||
-						 kind == TRANS_STMT_ROLLBACK_PREPARED);
+		/* the transaction that was prepared may have produced, whoever ends it */
+		if (kind == TRANS_STMT_COMMIT_PREPARED || kind == TRANS_STMT_ROLLBACK_PREPARED)
+			eventlog_wakeup_everybody_at_end();
 	}
 	if (!eventlog_topic_in_ddl && touches_data(pstmt->utilityStmt) &&
 		IsTransactionState() && OidIsValid(eventlog_am_oid()))
@@ -348,9 +348,6 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
 								params, query_env, dest, completion);
 
-	/* the transaction that was prepared may have produced, whoever ends it */
-	if (ends_prepared)
-		eventlog_wakeup_everybody();
 	if (discards_all)
 		eventlog_subscription_end();
 

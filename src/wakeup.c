@@ -145,6 +145,8 @@ static Touched *touched = NULL;	/* in TopMemoryContext */
 static int	ntouched = 0;
 static int	maxtouched = 0;
 
+static bool everybody = false;	/* it ends a prepared transaction */
+
 static bool begun = false;		/* nothing has been missed since */
 static int	nwaits = 0;			/* waiters of ours that were registered */
 static bool exit_callback = false;
@@ -365,8 +367,9 @@ wake_for_touched(void)
 	notify_channel(InvalidOid, -1);
 }
 
-void
-eventlog_wakeup_everybody(void)
+/* A prepared transaction has ended. */
+static void
+wake_everybody(void)
 {
 	HASH_SEQ_STATUS seq;
 	Channel    *channel;
@@ -385,6 +388,12 @@ eventlog_wakeup_everybody(void)
 	}
 	for (int i = NPARTITIONS - 1; i >= 0; i--)
 		LWLockRelease(&locks[i].lock);
+}
+
+void
+eventlog_wakeup_everybody_at_end(void)
+{
+	everybody = true;
 }
 
 void
@@ -556,8 +565,11 @@ sleep_until_latch(long timeout_ms)
 	}
 	/* who reads from the client next sets the events anew */
 	ModifyWaitEvent(FeBeWaitSet, FeBeWaitSetSocketPos, WL_SOCKET_CLOSED, NULL);
-	if (WaitEventSetWait(FeBeWaitSet, timeout_ms, &event, 1, PG_WAIT_EXTENSION) == 1 &&
-		(event.events & WL_SOCKET_CLOSED))
+	if (WaitEventSetWait(FeBeWaitSet, timeout_ms, &event, 1, PG_WAIT_EXTENSION) != 1)
+		return;
+	if (event.events & WL_POSTMASTER_DEATH)
+		proc_exit(1);			/* this set only reports it, again and again */
+	if (event.events & WL_SOCKET_CLOSED)
 	{
 		ClientConnectionLost = true;
 		InterruptPending = true;
@@ -580,6 +592,7 @@ eventlog_wait_sleep(TimestampTz deadline)
 		long		left;
 
 		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
 		if (pg_atomic_read_u32(&mine->woken) != 0)
 			break;
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), Min(deadline, look_again));
@@ -589,7 +602,6 @@ eventlog_wait_sleep(TimestampTz deadline)
 			break;
 		}
 		sleep_until_latch(left);
-		CHECK_FOR_INTERRUPTS();
 	}
 	unregister(false);
 	eventlog_metrics_count(EVENTLOG_METRIC_WAITS, 1);
@@ -616,6 +628,9 @@ wakeup_xact_callback(XactEvent event, void *arg)
 			if (ntouched > 0)
 				wake_for_touched();
 			ntouched = 0;
+			if (everybody)
+				wake_everybody();
+			everybody = false;
 			break;
 		case XACT_EVENT_PREPARE:
 			ntouched = 0;		/* what ends it wakes everybody */

@@ -72,10 +72,10 @@ extern uint32 eventlog_next_turn(Oid relid);
 extern void eventlog_wakeup_at_end(Oid topic, Oid leaf, int32 partition);
 
 /*
- * A prepared transaction of this database has ended; what it had done is not
- * known here: everybody looks again.
+ * This transaction ends a prepared one; what that had done is not known here:
+ * everybody looks again when this one has ended, however it does.
  */
-extern void eventlog_wakeup_everybody(void);
+extern void eventlog_wakeup_everybody_at_end(void);
 
 /* Wake one waiter of a group on a topic: there may be something for it. */
 extern void eventlog_wakeup_next(Oid topic, uint32 group);

@@ -24,6 +24,7 @@ use Time::HiRes qw(usleep);
 our @EXPORT = qw(
   new_server kill_server kill_backend children wait_gone restart_server
   pause_on pause_off start_paused finish_client start_client wait_for_backend
+  open_session close_sessions run_sql send_sql answer
   ledger_new ledger_add ledger_check ledger_rows record_digest leaf_file topic_lines batch_epochs verified jump_to_xid
 );
 
@@ -229,6 +230,63 @@ sub start_paused
 		name => $params{name} // 'paused');
 	$client->{backend} = wait_for_backend($node, $client->{name}, "wait_event_type = 'Extension'");
 	return $client;
+}
+
+# ---- sessions that are told each step ----
+
+# A psql that goes on after errors; {pid} is its backend.
+sub open_session
+{
+	my ($node, $name, %params) = @_;
+	my $psql = $node->background_psql($params{db} // 'postgres', on_error_stop => 0);
+
+	$psql->{name} = $name;
+	run_sql($psql, "SET client_min_messages = warning; SET application_name = '$name'");
+	$psql->{pid} = run_sql($psql, 'SELECT pg_backend_pid()');
+	return $psql;
+}
+
+sub close_sessions
+{
+	$_->quit foreach @_;
+}
+
+# Have statements done; returns their rows and errors, joined by blanks.
+sub run_sql
+{
+	my ($psql, $sql) = @_;
+
+	send_sql($psql, $sql);
+	return answer($psql);
+}
+
+# The same in two steps: meanwhile others can do theirs.
+my $nsent = 0;
+
+sub send_sql
+{
+	my ($psql, $sql) = @_;
+
+	$psql->{sent} = $sql;
+	$psql->{banner} = 'done ' . $nsent++ . '.';
+	$psql->{stdin} .= "$sql\n;\n\\echo '$psql->{banner}'\n\\warn '$psql->{banner}'\n";
+	$psql->{run}->pump_nb;
+}
+
+sub answer
+{
+	my ($psql) = @_;
+	my $banner = quotemeta($psql->{banner});
+
+	$psql->{timeout}->start($PostgreSQL::Test::Utils::timeout_default);
+	until ($psql->{stdout} =~ /$banner/ && $psql->{stderr} =~ /$banner/)
+	{
+		eval { $psql->{run}->pump; 1 } or die "no answer from $psql->{name} to $psql->{sent}: $@";
+	}
+	my ($out, $err) = ($psql->{stdout}, $psql->{stderr});
+	($psql->{stdout}, $psql->{stderr}) = ('', '');
+	s/$banner\s*//, s/\s+\z//, s/^psql:<stdin>:\d+: //mg, s/\n/ /g foreach $out, $err;
+	return join(' ', grep { $_ ne '' } $out, $err);
 }
 
 # ---- ledger ----
