@@ -34,6 +34,7 @@
 #include "consume.h"
 #include "log_storage.h"
 #include "metrics.h"
+#include "pg_eventlog.h"
 #include "poll.h"
 #include "seen.h"
 #include "subscription.h"
@@ -563,6 +564,7 @@ eventlog_member_status(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
+	eventlog_require_preloaded();
 	states = eventlog_member_states(&count);
 	for (int i = 0; i < count; i++)
 	{
