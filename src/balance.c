@@ -7,8 +7,8 @@
  * topics, which is nearly always, each has a quota: the share rounded down,
  * and for as many as there is a rest, one more; those who have most now get
  * the larger quotas, so that the fewest partitions move.  Else partitions move
- * one by one from members that have more to those that have less, as long as
- * that makes a difference smaller.
+ * one by one from members that have more to those that have less, also over
+ * others in between, as long as that makes a difference smaller.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +19,9 @@
 #endif
 
 #include "balance.h"
+
+/* Members times partitions up to which others in between are looked for. */
+#define MAX_SEARCH	100000
 
 static inline bool
 may_have(const EventlogBalance *b, int member, int partition)
@@ -140,6 +143,68 @@ balance_unlike(EventlogBalance *b)
 	}
 }
 
+/*
+ * Members "first" and some other, which has at least two partitions less, may
+ * have no topic in common, but others in between.  Find the shortest way over
+ * those, by breadth, and move one partition along each step.  True if there
+ * was a way.
+ */
+static bool
+move_along(EventlogBalance *b, int first)
+{
+	int		   *via = b->scratch;	/* partition over which a member was reached */
+	int		   *queue = b->scratch + b->nmembers;
+	int			nqueue = 0;
+
+	for (int m = 0; m < b->nmembers; m++)
+		via[m] = -1;
+	queue[nqueue++] = first;
+	for (int q = 0; q < nqueue; q++)
+	{
+		for (int p = 0; p < b->npartitions; p++)
+		{
+			if (b->target[p] != queue[q])
+				continue;
+			for (int m = 0; m < b->nmembers; m++)
+			{
+				if (m == first || via[m] >= 0 || !may_have(b, m, p))
+					continue;
+				via[m] = p;
+				queue[nqueue++] = m;
+				if (b->count[m] + 1 >= b->count[first])
+					continue;
+				b->count[first]--;
+				b->count[m]++;
+				while (m != first)
+				{
+					int			from = b->target[via[m]];
+
+					b->target[via[m]] = m;
+					m = from;
+				}
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
+static void
+balance_over_others(EventlogBalance *b)
+{
+	bool		moved = true;
+
+	/* in a large group the time is not worth it */
+	if ((double) b->nmembers * b->npartitions > MAX_SEARCH)
+		return;
+	while (moved)
+	{
+		moved = false;
+		for (int m = 0; m < b->nmembers; m++)
+			moved |= move_along(b, m);
+	}
+}
+
 void
 eventlog_balance(EventlogBalance *b)
 {
@@ -153,5 +218,8 @@ eventlog_balance(EventlogBalance *b)
 	if (all_alike(b))
 		balance_alike(b);
 	else
+	{
 		balance_unlike(b);
+		balance_over_others(b);
+	}
 }

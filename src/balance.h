@@ -17,7 +17,7 @@ typedef struct EventlogBalance
 	const int  *topic;			/* [npartitions] topic of each partition */
 	int		   *target;			/* [npartitions] in: member or -1; out: anew */
 	int		   *count;			/* [nmembers] out: partitions of each */
-	int		   *scratch;		/* [nmembers] */
+	int		   *scratch;		/* [2 * nmembers] */
 } EventlogBalance;
 
 /*

@@ -392,7 +392,7 @@ get_room(Room *room, const Group *group, int members_more, int topics_more, int 
 	p = MemoryContextAllocExtended(CurrentMemoryContext,
 								   sizeof(Oid) * ntopics +
 								   (sizeof(int) * 2 + sizeof(int32)) * npartitions +
-								   (sizeof(int) * 2 + sizeof(int32)) * nmembers +
+								   (sizeof(int) * 3 + sizeof(int32)) * nmembers +
 								   sizeof(int) * eventlog_max_procno() +
 								   nmembers * ntopics,
 								   MCXT_ALLOC_HUGE | (raise ? 0 : MCXT_ALLOC_NO_OOM));
@@ -404,7 +404,7 @@ get_room(Room *room, const Group *group, int members_more, int topics_more, int 
 	TAKE(room->balance.target, int, npartitions);
 	TAKE(room->partition, int32, npartitions);
 	TAKE(room->balance.count, int, nmembers);
-	TAKE(room->balance.scratch, int, nmembers);
+	TAKE(room->balance.scratch, int, 2 * nmembers);
 	TAKE(room->member, int32, nmembers);
 	TAKE(room->number, int, eventlog_max_procno());
 	TAKE(room->subscribed, bool, nmembers * ntopics);
@@ -876,7 +876,14 @@ eventlog_member_done(const EventlogOwned *owned)
 	Partition  *p = lock_owned(owned);
 
 	if (p == NULL)
+	{
+		/* who has it by now may be waiting for the end of this transaction */
+		int32		heir = partitions[owned->index].owner;
+
+		if (heir != NOBODY)
+			eventlog_wakeup_backend(heir);
 		return;
+	}
 	p->in_use = false;
 	hand_over(&groups[my_group], p);
 	LWLockRelease(group_lock(my_group));

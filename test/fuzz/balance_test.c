@@ -47,7 +47,7 @@ balance_and_check(void)
 {
 	static bool flat[MAX_MEMBERS * MAX_TOPICS];
 	int			count[MAX_MEMBERS];
-	int			scratch[MAX_MEMBERS];
+	int			scratch[2 * MAX_MEMBERS];
 	int			before[MAX_PARTITIONS];
 	int			kept = 0,
 				could_keep = 0,
@@ -173,6 +173,31 @@ change(bool alike)
 	}
 }
 
+/*
+ * Three partitions, two and one; the first and the last member have no topic in
+ * common, but both have one with the second: each can have two.
+ */
+static const char *
+over_another(void)
+{
+	static const int topics[] = {0, 0, 0, 0, 1, 1};
+	static const int before[] = {0, 0, 0, 1, 1, 2};
+	int			count[3] = {0};
+
+	nmembers = 3;
+	ntopics = 2;
+	npartitions = 6;
+	memset(subscribed, 0, sizeof(subscribed));
+	subscribed[0][0] = subscribed[1][0] = subscribed[1][1] = subscribed[2][1] = true;
+	memcpy(topic, topics, sizeof(topics));
+	memcpy(target, before, sizeof(before));
+	if (balance_and_check() != NULL)
+		return balance_and_check();
+	for (int p = 0; p < npartitions; p++)
+		count[target[p]]++;
+	return count[0] == 2 && count[1] == 2 && count[2] == 2 ? NULL : "not even";
+}
+
 int
 main(int argc, char **argv)
 {
@@ -181,7 +206,7 @@ main(int argc, char **argv)
 	bool		good;
 	bool		all_good = true;
 
-	printf("1..2\n# seed %llu, %d groups\n", (unsigned long long) seed, count);
+	printf("1..3\n# seed %llu, %d groups\n", (unsigned long long) seed, count);
 	for (int alike = 1; alike >= 0; alike--)
 	{
 		good = true;
@@ -208,5 +233,8 @@ main(int argc, char **argv)
 		printf("%sok %d - %s\n", good ? "" : "not ", 2 - alike,
 			   alike ? "members of the same topics" : "members of different topics");
 	}
+	good = over_another() == NULL;
+	all_good &= good;
+	printf("%sok 3 - partitions move over members in between\n", good ? "" : "not ");
 	return all_good ? 0 : 1;
 }
