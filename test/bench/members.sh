@@ -205,6 +205,26 @@ fairness() {
 		FROM eventlog.consumer_groups WHERE consumer_group = '$1'"
 }
 
+# The peer: messages that 8 clients read and archive, by 500
+pgmq_consumers() {
+	local got
+
+	quiet -f "$STAGE/bench/pgmq.sql" >/dev/null 2>&1
+	quiet <<-SQL >/dev/null
+		SELECT pgmq.create('b');
+		SELECT pgmq.send_batch('b', array_fill(jsonb_build_object('v', repeat('x', 90)), array[1000]))
+		FROM generate_series(1, 400);
+	SQL
+	quiet -c "VACUUM ANALYZE pgmq.q_b" -c CHECKPOINT
+	echo "WITH m AS MATERIALIZED (SELECT msg_id, message FROM pgmq.read('b', 60, 500)),
+		a AS (SELECT pgmq.archive('b', array_agg(msg_id)) FROM m)
+		SELECT message FROM m WHERE (SELECT count(*) FROM a) > 0;" | tr '\n' ' ' >"$STAGE/bench/pgmq_read.sql"
+	bench "$STAGE/bench/pgmq_read.sql" 8 "$SECONDS_EACH" >/dev/null
+	got=$(quiet -c "SELECT count(*) FROM pgmq.a_b")
+	quiet -c "SET client_min_messages = error" -c "DROP SCHEMA pgmq CASCADE"
+	rate "$got" "$SECONDS_EACH"
+}
+
 part_members() {
 	local round r backlog
 
@@ -241,6 +261,7 @@ part_members() {
 		record "consumers" "16" "$(consumers 16 "sixteen$round")"
 		record "fairness" "16" "$(fairness "sixteen$round")"
 		record "fairness" even 1
+		[ ! -f "$STAGE/bench/pgmq.sql" ] || record "consumers" pgmq "$(pgmq_consumers)"
 	done
 	drop topic b | quiet
 	row "\`poll()\` and commit, a group of 1,000 partitions" "µs" "poll" "1,000 partitions" "1 partition" "<=" 1.2
@@ -248,8 +269,10 @@ part_members() {
 	row "a member's session ends: its records are with another (the longest of 50)" "ms" "takeover" ours "100 ms" "<=" 1
 	row "50 members join at once: each has its partition" "ms" "join" ours "1 s" "<=" 1
 	row "8 consumers of one group, 8 partitions, 500 records a commit" "records/s" "consumers" 8 1 ">=" 1.8
+	row "" "" "consumers" 8 pgmq ">=" 50
 	row "16 consumers, 8 partitions" "records/s" "consumers" 16 1
 	row "most and least consumed partition, 8 consumers" "" "fairness" 8 even "<=" 1.2
 	row "the same, 16 consumers" "" "fairness" 16 even "<=" 1.2
-	note "A poll is measured in the server, one record is produced and committed, with fsync; then poll(), commit() and a COMMIT with synchronous_commit off are timed. Consumers are clients of pgbench which fetch the values, fsync on."
+	note "A poll is measured in the server, one record is produced and committed, with fsync; then poll(), commit() and a COMMIT with synchronous_commit off are timed. Consumers are clients of pgbench which fetch the values, fsync on; **pgmq** is 8 clients that pgmq.read() and pgmq.archive() 500 messages in one statement."
+	[ -f "$STAGE/bench/pgmq.sql" ] || note "pgmq was not measured: PGMQ_SQL was not set to its install script."
 }

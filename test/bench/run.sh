@@ -103,7 +103,7 @@ if has latency || has waiters || has members; then
 	"${CC:-cc}" -O2 -Wall test/bench/group_client.c -o "$STAGE/bench/group_client" \
 		-I"$("$PG_CONFIG" --includedir)" -L"$("$PG_CONFIG" --libdir)" -lpq
 fi
-if has queue && [ -n "${PGMQ_SQL:-}" ]; then
+if { has queue || has members; } && [ -n "${PGMQ_SQL:-}" ]; then
 	cp "$PGMQ_SQL" "$STAGE/bench/pgmq.sql"
 fi
 
