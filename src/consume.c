@@ -59,6 +59,7 @@ typedef struct Claim
 	Oid			topic;
 	Oid			leaf;
 	int32		partition;
+	int64		first;			/* where this transaction began to read */
 	int64		position;		/* next offset that a call reads */
 	int64		committed;		/* as in the group's row; -1: no row */
 	SubTransactionId subid;		/* which took the claim */
@@ -147,7 +148,7 @@ save_claim(Claim *claim)
 
 static Claim *
 add_claim(const char *group, EventlogTopic *topic, int32 partition,
-		  int64 position, int64 committed)
+		  int64 first, int64 position, int64 committed)
 {
 	Claim	   *claim;
 
@@ -164,6 +165,7 @@ add_claim(const char *group, EventlogTopic *topic, int32 partition,
 	claim->topic = topic->relid;
 	claim->leaf = topic->leaves[partition];
 	claim->partition = partition;
+	claim->first = first;
 	claim->position = position;
 	claim->committed = committed;
 	claim->subid = GetCurrentSubTransactionId();
@@ -294,7 +296,7 @@ eventlog_consume_moved(const char *group, Oid leaf, int64 next_offset)
 	if (claim == NULL)
 		return;
 	save_claim(claim);
-	claim->position = claim->committed = next_offset;
+	claim->first = claim->position = claim->committed = next_offset;
 }
 
 static void
@@ -447,7 +449,8 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 	LOCKTAG		tag;
 	Relation	leaf;
 	Snapshot	snapshot;
-	int64		position,
+	int64		first,
+				position,
 				committed;
 	int64		went_to;
 
@@ -484,6 +487,7 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 		return false;
 	}
 
+	first = position;
 	position = eventlog_consume_records(emitter, group, leaf, partition, snapshot, position,
 										committed < 0 && claim == NULL, max_records, &went_to);
 	UnregisterSnapshot(snapshot);
@@ -492,7 +496,7 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 	if (emitter->count > before || went_to >= 0)
 	{
 		if (claim == NULL)
-			claim = add_claim(group, topic, partition, position, committed);
+			claim = add_claim(group, topic, partition, Max(first, went_to), position, committed);
 		else
 		{
 			save_claim(claim);
@@ -649,7 +653,7 @@ eventlog_consume(PG_FUNCTION_ARGS)
 /* ---- dead letters ---- */
 
 int64
-eventlog_consume_take(const char *group, EventlogTopic *topic, int32 partition)
+eventlog_consume_take(const char *group, EventlogTopic *topic, int32 partition, int64 *first)
 {
 	Oid			leafid = topic->leaves[partition];
 	Claim	   *claim = find_claim(group, leafid);
@@ -660,7 +664,10 @@ eventlog_consume_take(const char *group, EventlogTopic *topic, int32 partition)
 	int64		position;
 
 	if (claim != NULL)
+	{
+		*first = claim->first;
 		return claim->position;
+	}
 	eventlog_group_check(group, topic, EVENTLOG_GROUP_CONSUME);
 	eventlog_consume_claim(group, leafid);
 	leaf = table_open(leafid, AccessShareLock);
@@ -669,8 +676,8 @@ eventlog_consume_take(const char *group, EventlogTopic *topic, int32 partition)
 	snapshot = eventlog_fresh_snapshot();
 	position = eventlog_consume_position(group, topic, partition, snapshot, &committed);
 	UnregisterSnapshot(snapshot);
-	position = Max(position, meta.log_start_offset);
-	claim = add_claim(group, topic, partition, position, committed);
+	*first = position = Max(position, meta.log_start_offset);
+	claim = add_claim(group, topic, partition, position, position, committed);
 	claim->drained = false;
 	claim->activity = 0;
 	return position;

@@ -43,11 +43,12 @@ extern int64 eventlog_consume_position(const char *group, EventlogTopic *topic, 
 									   Snapshot snapshot, int64 *committed);
 
 /*
- * Where this transaction goes on with a partition, whose claim it takes if it
+ * Where this transaction goes on with a partition, and where it began; whose claim it takes if it
  * has not got it, waiting for who has; and to pass over what lies before an
  * offset, and commit that.
  */
-extern int64 eventlog_consume_take(const char *group, EventlogTopic *topic, int32 partition);
+extern int64 eventlog_consume_take(const char *group, EventlogTopic *topic, int32 partition,
+								   int64 *first);
 extern void eventlog_consume_pass(const char *group, EventlogTopic *topic, int32 partition,
 								  int64 next_offset);
 

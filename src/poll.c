@@ -485,7 +485,7 @@ eventlog_poll_commit_one(const char *group, EventlogTopic *topic, int32 partitio
 }
 
 int64
-eventlog_poll_position(EventlogTopic *topic, int32 partition)
+eventlog_poll_position(EventlogTopic *topic, int32 partition, int64 *first)
 {
 	EventlogAssigned *a;
 
@@ -503,6 +503,7 @@ eventlog_poll_position(EventlogTopic *topic, int32 partition)
 				 errmsg("the position in partition %d of topic \"%s\" is not known yet",
 						partition, topic->name),
 				 errhint("Try again when the transaction that commits it has ended.")));
+	*first = a->clean >= 0 ? Min(a->clean, a->position) : a->position;
 	return a->position;
 }
 

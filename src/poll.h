@@ -19,11 +19,11 @@ extern bool eventlog_poll_commit_one(const char *group, EventlogTopic *topic, in
 
 /*
  * For reject(): is this session a member of the group; where does it go on with
- * a partition; pass over what lies before an offset, and commit that.
+ * a partition, and what has it not committed; pass over what lies before an offset, and commit that.
  * Errors: LG003, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE.
  */
 extern bool eventlog_poll_is_member(const char *group);
-extern int64 eventlog_poll_position(EventlogTopic *topic, int32 partition);
+extern int64 eventlog_poll_position(EventlogTopic *topic, int32 partition, int64 *first);
 extern void eventlog_poll_pass(EventlogTopic *topic, int32 partition, int64 next_offset);
 
 #endif							/* EVENTLOG_POLL_H */

@@ -91,6 +91,7 @@ eventlog_reject(PG_FUNCTION_ARGS)
 	char	   *dead_letters;
 	bool		member;
 	int64		position;
+	int64		first;
 
 	for (int i = 0; i < 4; i++)
 	{
@@ -118,8 +119,16 @@ eventlog_reject(PG_FUNCTION_ARGS)
 	dead_letters = pstrdup(found->config.dead_letter_topic);
 
 	member = eventlog_poll_is_member(group);
-	position = member ? eventlog_poll_position(topic, partition) :
-		eventlog_consume_take(group, topic, partition);
+	position = member ? eventlog_poll_position(topic, partition, &first) :
+		eventlog_consume_take(group, topic, partition, &first);
+	if (offset < first)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("offset %lld of partition %d of topic \"%s\" cannot be rejected",
+						(long long) offset, partition, topic->name),
+				 errdetail("Group \"%s\" has passed it, and is at offset %lld.",
+						   group, (long long) position),
+				 errhint("A record is rejected by the transaction that has consumed it, or when it is the group's next one.")));
 	copy_to(dead_letters, group, topic, partition, Min(position, offset), offset,
 			PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4), PG_ARGISNULL(4));
 	if (position <= offset)
