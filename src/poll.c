@@ -52,6 +52,9 @@ PG_FUNCTION_INFO_V1(eventlog_assignment);
 PG_FUNCTION_INFO_V1(eventlog_wait_for);
 PG_FUNCTION_INFO_V1(eventlog_member_status);
 
+/* Single partitions are waited for if there are not more than this. */
+#define MAX_WAITS	6
+
 /* Where the next poll begins: behind what the last one has read. */
 static uint32 turn = 0;
 
@@ -290,6 +293,52 @@ look_at_all(EventlogEmitter *emitter, int64 max_records)
 	}
 }
 
+/*
+ * Register for what could bring records.
+ */
+static void
+wait_for_assigned(void)
+{
+	int			count;
+	EventlogAssigned *assigned = eventlog_subscription_assigned(&count);
+	int			ntopics = 0;
+	Oid			known[MAX_WAITS];
+	EventlogWaitMask masks[MAX_WAITS];
+
+	if (count <= MAX_WAITS)
+	{
+		for (int i = 0; i < count; i++)
+		{
+			if (!assigned[i].paused)
+				eventlog_wait_on(assigned[i].owned.leaf, EVENTLOG_WAIT_ALONE, NULL);
+		}
+		return;
+	}
+	for (int i = 0; i < count; i++)
+	{
+		int			t = ntopics - 1;
+
+		if (assigned[i].paused)
+			continue;
+		while (t >= 0 && known[t] != assigned[i].owned.topic)
+			t--;
+		if (t < 0 && ntopics == MAX_WAITS)
+		{
+			eventlog_wait_on(InvalidOid, EVENTLOG_WAIT_ALONE, NULL);
+			return;
+		}
+		if (t < 0)
+		{
+			t = ntopics++;
+			known[t] = assigned[i].owned.topic;
+			memset(&masks[t], 0, sizeof(EventlogWaitMask));
+		}
+		eventlog_wait_mask_add(&masks[t], assigned[i].owned.partition);
+	}
+	for (int t = 0; t < ntopics; t++)
+		eventlog_wait_on(known[t], EVENTLOG_WAIT_ALONE, &masks[t]);
+}
+
 static Datum
 poll(FunctionCallInfo fcinfo, int topic_arg)
 {
@@ -308,7 +357,7 @@ poll(FunctionCallInfo fcinfo, int topic_arg)
 			eventlog_wait_begin();
 		eventlog_subscription_refresh();
 		if (waiting)
-			eventlog_subscription_wait();
+			wait_for_assigned();
 		look_at_all(&emitter, max_records);
 		if (emitter.count > 0 || max_records == 0 || !eventlog_wait_possible(deadline))
 			break;

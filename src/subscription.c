@@ -40,9 +40,6 @@
 #include "topic_ddl.h"
 #include "wakeup.h"
 
-/* Single partitions are waited for if there are not more than this. */
-#define MAX_WAITS	6
-
 /* How a partition was before a subtransaction changed it. */
 typedef struct Undo
 {
@@ -805,47 +802,6 @@ int
 eventlog_subscription_max_poll_ms(void)
 {
 	return group != NULL ? max_poll_ms : 0;
-}
-
-void
-eventlog_subscription_wait(void)
-{
-	int			ntopics = 0;
-	Oid			known[MAX_WAITS];
-	EventlogWaitMask masks[MAX_WAITS];
-
-	if (nassigned <= MAX_WAITS)
-	{
-		for (int i = 0; i < nassigned; i++)
-		{
-			if (!assigned[i].paused)
-				eventlog_wait_on(assigned[i].owned.leaf, EVENTLOG_WAIT_ALONE, NULL);
-		}
-		return;
-	}
-	for (int i = 0; i < nassigned; i++)
-	{
-		int			t = ntopics - 1;
-
-		if (assigned[i].paused)
-			continue;
-		while (t >= 0 && known[t] != assigned[i].owned.topic)
-			t--;
-		if (t < 0 && ntopics == MAX_WAITS)
-		{
-			eventlog_wait_on(InvalidOid, EVENTLOG_WAIT_ALONE, NULL);
-			return;
-		}
-		if (t < 0)
-		{
-			t = ntopics++;
-			known[t] = assigned[i].owned.topic;
-			memset(&masks[t], 0, sizeof(EventlogWaitMask));
-		}
-		eventlog_wait_mask_add(&masks[t], assigned[i].owned.partition);
-	}
-	for (int t = 0; t < ntopics; t++)
-		eventlog_wait_on(known[t], EVENTLOG_WAIT_ALONE, &masks[t]);
 }
 
 void

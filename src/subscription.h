@@ -75,9 +75,6 @@ extern void eventlog_subscription_save(EventlogAssigned *assigned);
 extern void eventlog_subscription_commit(void);
 extern void eventlog_subscription_commit_one(EventlogAssigned *assigned, int64 next_offset);
 
-/* Register for what could bring records. */
-extern void eventlog_subscription_wait(void);
-
 /* Has something changed in what this session has?  The next refresh tells. */
 extern bool eventlog_subscription_has_news(void);
 
