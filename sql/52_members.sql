@@ -90,6 +90,18 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'eventlog_resume';
 COMMENT ON FUNCTION eventlog.resume(text, int) IS 'the opposite of pause()';
 
+CREATE FUNCTION eventlog.pause(topic text, partitions int[])
+RETURNS void
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+AS 'SELECT eventlog.pause($1, p) FROM pg_catalog.unnest($2) p';
+COMMENT ON FUNCTION eventlog.pause(text, int[]) IS 'pause() of several partitions';
+
+CREATE FUNCTION eventlog.resume(topic text, partitions int[])
+RETURNS void
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+AS 'SELECT eventlog.resume($1, p) FROM pg_catalog.unnest($2) p';
+COMMENT ON FUNCTION eventlog.resume(text, int[]) IS 'resume() of several partitions';
+
 CREATE FUNCTION eventlog.assignment(
 	OUT topic text,
 	OUT partition int,
@@ -171,5 +183,5 @@ COMMENT ON COLUMN eventlog.group_members.leaving IS
 COMMENT ON COLUMN eventlog.group_members.joined_at IS 'when it has subscribed';
 COMMENT ON COLUMN eventlog.group_members.last_poll_at IS 'when it has called poll() last, or looked by itself while it waits';
 COMMENT ON COLUMN eventlog.group_members.max_poll_interval_ms IS
-'milliseconds after that when it is removed, as the group''s max.poll.interval.ms was when it subscribed';
+'milliseconds after that when it is removed: the group''s max.poll.interval.ms';
 GRANT SELECT ON eventlog.group_members TO PUBLIC;

@@ -176,6 +176,7 @@ eventlog_alter_group(PG_FUNCTION_ARGS)
 {
 	char	   *group;
 	Jsonb	   *changes;
+	EventlogGroupConfig parsed;
 	List	   *rows;
 	ListCell   *lc;
 
@@ -195,6 +196,10 @@ eventlog_alter_group(PG_FUNCTION_ARGS)
 			claim_all(group, row->topic);
 		}
 		eventlog_group_catalog_update(row, config, use);
+
+		/* members that are there take it up at once, for good when we commit */
+		eventlog_group_config_read(config, &parsed);
+		eventlog_member_set_max_poll(group, parsed.max_poll_interval_ms);
 	}
 	PG_RETURN_VOID();
 }

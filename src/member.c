@@ -455,6 +455,29 @@ eventlog_member_count(const char *group)
 	return count;
 }
 
+void
+eventlog_member_set_max_poll(const char *group_name, int max_poll_ms)
+{
+	int32		g = eventlog_member_lock_group(group_name, false);
+
+	if (g == NOTHING)
+		return;
+	for (int32 m = eventlog_groups[g].members; m != NOBODY; m = eventlog_members[m].next)
+	{
+		eventlog_members[m].max_poll_ms = max_poll_ms;
+		eventlog_members[m].last_poll = GetCurrentTimestamp();
+		eventlog_wakeup_backend(m);	/* who waits has to look as often as that takes */
+	}
+	eventlog_groups[g].look_for_dead = 0;
+	eventlog_member_unlock_group(g);
+}
+
+int
+eventlog_member_max_poll(void)
+{
+	return eventlog_members[eventlog_my_procno()].max_poll_ms;
+}
+
 static void
 describe(EventlogMemberState *state, const Group *group, const Member *member, const Partition *p)
 {

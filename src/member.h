@@ -89,6 +89,13 @@ extern bool eventlog_member_begin_commit(const EventlogOwned *owned, FullTransac
 /* The transaction that last began to commit there, if it may still run. */
 extern TransactionId eventlog_member_writer(const EventlogOwned *owned);
 
+/*
+ * How long members of a group may be silent: set it for those that there are,
+ * from now on; and what it is for me.
+ */
+extern void eventlog_member_set_max_poll(const char *group, int max_poll_ms);
+extern int	eventlog_member_max_poll(void);
+
 /* Members of a group of this database. */
 extern int	eventlog_member_count(const char *group);
 

@@ -58,7 +58,6 @@ static List *names = NIL;
 static bool manual = false;
 static int32 *manual_partitions = NULL; /* NULL: all */
 static int	nmanual = 0;
-static int	max_poll_ms = 0;
 static List *topics = NIL;		/* oids of the topics that are subscribed to now */
 static int	ntopic_partitions = 0;	/* theirs, when they were last looked up */
 static uint64 looked_up = 0;	/* invalidations before that */
@@ -339,6 +338,15 @@ look_up(bool first, List **oids)
 	return result;
 }
 
+/* The group's max.poll.interval.ms. */
+static int
+max_poll_of_group(List *oids)
+{
+	const EventlogGroup *found = oids == NIL ? NULL : eventlog_group_find(group, linitial_oid(oids));
+
+	return found ? found->config.max_poll_interval_ms : EVENTLOG_DEFAULT_MAX_POLL_MS;
+}
+
 /* Tell the group what is wanted. */
 static void
 join(List *wanted, List *oids)
@@ -348,16 +356,13 @@ join(List *wanted, List *oids)
 	int			n = 0;
 	int			npartitions = 0;
 	ListCell   *lc;
-	const EventlogGroup *found;
 
 	foreach(lc, wanted)
 	{
 		array[n] = *(EventlogWanted *) lfirst(lc);
 		npartitions += array[n++].npartitions;
 	}
-	found = n > 0 ? eventlog_group_find(group, array[0].topic) : NULL;
-	max_poll_ms = found ? found->config.max_poll_interval_ms : EVENTLOG_DEFAULT_MAX_POLL_MS;
-	eventlog_member_join(group, client_id, max_poll_ms, manual, array, n);
+	eventlog_member_join(group, client_id, max_poll_of_group(oids), manual, array, n);
 	old = MemoryContextSwitchTo(context);
 	list_free(topics);
 	topics = list_copy(oids);
@@ -528,7 +533,8 @@ follow_topics(void)
 	wanted = look_up(false, &oids);
 	foreach(lc, wanted)
 		npartitions += ((EventlogWanted *) lfirst(lc))->npartitions;
-	if (npartitions == ntopic_partitions && equal(oids, topics))
+	if (npartitions == ntopic_partitions && equal(oids, topics) &&
+		max_poll_of_group(oids) == eventlog_member_max_poll())
 		return;
 	if (wanted == NIL && topics != NIL)
 		ereport(WARNING,
@@ -801,7 +807,7 @@ eventlog_subscription_has_news(void)
 int
 eventlog_subscription_max_poll_ms(void)
 {
-	return group != NULL ? max_poll_ms : 0;
+	return group != NULL ? eventlog_member_max_poll() : 0;
 }
 
 void

@@ -663,6 +663,27 @@ topic('more', 2, 0);
 	quit($one, $two);
 }
 
+# alter_group() is for members that are there, too: who waits stays, who is
+# silent goes, without having polled since.
+topic('altered', 2, 2);
+{
+	my $one = session('altered1');
+	my $two = session('altered2');
+
+	run_sql($_, q{SELECT FROM eventlog.subscribe('altered', '{altered}')}) foreach $one, $two;
+	run_sql($one, q{SELECT FROM eventlog.poll(null::int)}) for 1 .. 2;
+	run_sql($one, 'SELECT FROM eventlog.commit()');
+	send_sql($one, qq{SELECT count(*) FROM eventlog.poll(max_wait => '$PostgreSQL::Test::Utils::timeout_default s')});
+	wait_for_backend($node, 'altered1', "wait_event_type = 'Extension'");
+	sql(q{SELECT eventlog.alter_group('altered', '{"max.poll.interval.ms": 500}')});
+	is(answer($one), '2', 'the silent member is removed, and the one that waits gets its records');
+	run_sql($one, q{SELECT eventlog.pause('altered', '{0,1}'::int[])});
+	is(run_sql($one, 'SELECT string_agg(paused::text, NULL) FROM eventlog.assignment()'), 'truetrue', 'pause() of several partitions');
+	run_sql($one, q{SELECT eventlog.resume('altered', '{1}'::int[])});
+	is(run_sql($one, 'SELECT string_agg(paused::text, NULL ORDER BY partition) FROM eventlog.assignment()'), 'truefalse', 'resume() of one');
+	quit($one, $two);
+}
+
 is(sql('SELECT count(*) FROM eventlog.group_members'), '0', 'no members are left');
 
 # A server that is started again has prepared transactions, and no members.
