@@ -29,8 +29,8 @@
 #include "storage/lock.h"
 #include "storage/predicate.h"
 #include "utils/builtins.h"
-#include "utils/resowner.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 

@@ -24,6 +24,7 @@
 
 #include "compat.h"
 #include "emit.h"
+#include "group.h"
 #include "log_slot.h"
 #include "payload.h"
 
@@ -194,6 +195,21 @@ eventlog_deadline(FunctionCallInfo fcinfo, int arg)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_wait must not be negative")));
 	return deadline;
+}
+
+void
+eventlog_check_offset(const EventlogTopic *topic, int32 partition, int64 offset,
+					  const EventlogMetaHead *meta)
+{
+	if (offset >= meta->log_start_offset && offset <= meta->next_offset)
+		return;
+	ereport(ERROR,
+			(errcode(offset >= 0 && offset < meta->log_start_offset ?
+					 ERRCODE_EVENTLOG_OFFSET_OUT_OF_RANGE : ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("offset %lld is out of range for partition %d of topic \"%s\"",
+					(long long) offset, partition, topic->name),
+			 errdetail("The partition holds offsets %lld up to, not including, %lld.",
+					   (long long) meta->log_start_offset, (long long) meta->next_offset)));
 }
 
 int64

@@ -64,6 +64,13 @@ extern EventlogTopic *eventlog_topic_after_wait(EventlogTopic *topic);
 /* Deadline of a max_wait argument that starts now.  Errors: negative, null. */
 extern TimestampTz eventlog_deadline(FunctionCallInfo fcinfo, int arg);
 
+/*
+ * Raise unless a partition's log can be read from this offset on:
+ * LG001 (below the log start), ERRCODE_INVALID_PARAMETER_VALUE.
+ */
+extern void eventlog_check_offset(const EventlogTopic *topic, int32 partition, int64 offset,
+								  const EventlogMetaHead *meta);
+
 /* The max_records argument: int, smallint or text.  Errors: below 0. */
 extern int64 eventlog_max_records(FunctionCallInfo fcinfo, int arg);
 

@@ -176,7 +176,7 @@ eventlog_alter_group(PG_FUNCTION_ARGS)
 {
 	char	   *group;
 	Jsonb	   *changes;
-	EventlogGroupConfig parsed;
+	EventlogGroupConfig parsed = {0};
 	List	   *rows;
 	ListCell   *lc;
 
@@ -196,11 +196,10 @@ eventlog_alter_group(PG_FUNCTION_ARGS)
 			claim_all(group, row->topic);
 		}
 		eventlog_group_catalog_update(row, config, use);
-
-		/* members that are there take it up at once, for good when we commit */
 		eventlog_group_config_read(config, &parsed);
-		eventlog_member_set_max_poll(group, parsed.max_poll_interval_ms);
 	}
+	/* members that are there take it up at once, for good when we commit */
+	eventlog_member_set_max_poll(group, parsed.max_poll_interval_ms);
 	PG_RETURN_VOID();
 }
 

@@ -491,7 +491,6 @@ describe(EventlogMemberState *state, const Group *group, const Member *member, c
 	state->max_poll_ms = member->max_poll_ms;
 	state->topic = p ? p->topic : InvalidOid;
 	state->partition = p ? p->number : -1;
-	state->in_use = p && p->in_use;
 	state->leaving = p && p->target != p->owner;
 }
 

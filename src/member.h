@@ -112,7 +112,6 @@ typedef struct EventlogMemberState
 	int			max_poll_ms;
 	Oid			topic;			/* InvalidOid: owns nothing */
 	int32		partition;
-	bool		in_use;
 	bool		leaving;
 } EventlogMemberState;
 

@@ -273,8 +273,8 @@ eventlog_member_add_partitions(int32 g, const EventlogWanted *wanted, int nwante
  * partitions.  Failing here changes nothing: it raises, or returns false.
  */
 bool
-eventlog_member_get_room(Room *room, const Group *group, int members_more, int topics_more, int partitions_more,
-		 bool raise)
+eventlog_member_get_room(Room *room, const Group *group, int members_more, int topics_more,
+						 int partitions_more, bool raise)
 {
 	Size		nmembers = group->nmembers + members_more;
 	Size		ntopics = topics_more;

@@ -70,6 +70,30 @@ check_not_null(FunctionCallInfo fcinfo, int count, const char *function)
 	}
 }
 
+/*
+ * The names of an array of topics; "purpose" is what they are for.
+ */
+static List *
+topics_argument(FunctionCallInfo fcinfo, int arg, const char *purpose)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+	List	   *names = NIL;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(arg), TEXTOID, -1, false, TYPALIGN_INT,
+					  &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("a topic to %s must not be null", purpose)));
+		names = lappend(names, TextDatumGetCString(elements[i]));
+	}
+	return names;
+}
+
 static void
 check_subscribed(void)
 {
@@ -96,24 +120,12 @@ client_id_argument(FunctionCallInfo fcinfo, int arg)
 Datum
 eventlog_subscribe(PG_FUNCTION_ARGS)
 {
-	Datum	   *elements;
-	bool	   *nulls;
-	int			count;
-	List	   *names = NIL;
+	List	   *names;
 
 	check_not_null(fcinfo, 2, "subscribe()");
 	PreventCommandDuringRecovery("subscribe()");
 	PreventCommandIfParallelMode("subscribe()");
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT,
-					  &elements, &nulls, &count);
-	for (int i = 0; i < count; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("a topic to subscribe to must not be null")));
-		names = lappend(names, TextDatumGetCString(elements[i]));
-	}
+	names = topics_argument(fcinfo, 1, "subscribe to");
 	if (names == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -436,14 +448,7 @@ eventlog_seek(PG_FUNCTION_ARGS)
 	leaf = table_open(a->owned.leaf, AccessShareLock);
 	eventlog_storage_read_meta(leaf, &meta, NULL);
 	table_close(leaf, AccessShareLock);
-	if (next_offset < meta.log_start_offset || next_offset > meta.next_offset)
-		ereport(ERROR,
-				(errcode(next_offset >= 0 && next_offset < meta.log_start_offset ?
-						 ERRCODE_EVENTLOG_OFFSET_OUT_OF_RANGE : ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("offset %lld is out of range for partition %d of topic \"%s\"",
-						(long long) next_offset, a->owned.partition, topic->name),
-				 errdetail("The partition holds offsets %lld up to, not including, %lld.",
-						   (long long) meta.log_start_offset, (long long) meta.next_offset)));
+	eventlog_check_offset(topic, a->owned.partition, next_offset, &meta);
 	eventlog_subscription_save(a);
 	a->position = next_offset;
 	eventlog_subscription_set_seen(a, 0);
@@ -669,9 +674,9 @@ eventlog_wait_for(PG_FUNCTION_ARGS)
 {
 	bool		atomic = fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
 		castNode(CallContext, fcinfo->context)->atomic;
-	Datum	   *elements;
-	bool	   *nulls;
-	int			count;
+	List	   *names;
+	ListCell   *lc;
+	int			count = 0;
 	Oid		   *relids;
 	uint64	   *seen;
 	TimestampTz deadline;
@@ -680,23 +685,18 @@ eventlog_wait_for(PG_FUNCTION_ARGS)
 	check_not_null(fcinfo, 2, "wait_for()");
 	PreventCommandDuringRecovery("wait_for()");
 	deadline = eventlog_deadline(fcinfo, 1);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT,
-					  &elements, &nulls, &count);
-	relids = palloc(sizeof(Oid) * Max(count, 1));
-	seen = palloc(sizeof(uint64) * Max(count, 1));
-	for (int i = 0; i < count; i++)
+	names = topics_argument(fcinfo, 0, "wait for");
+	relids = palloc(sizeof(Oid) * Max(list_length(names), 1));
+	seen = palloc(sizeof(uint64) * Max(list_length(names), 1));
+	foreach(lc, names)
 	{
-		EventlogTopic *topic;
+		EventlogTopic *topic = eventlog_topic_by_name(lfirst(lc), false);
 
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("a topic to wait for must not be null")));
-		topic = eventlog_topic_by_name(TextDatumGetCString(elements[i]), false);
 		eventlog_topic_check_acl(topic, ACL_SELECT);
-		relids[i] = topic->relid;
-		if (!eventlog_seen_last_look(relids[i], &seen[i]))
-			seen[i] = eventlog_activity(relids[i]);
+		relids[count] = topic->relid;
+		if (!eventlog_seen_last_look(relids[count], &seen[count]))
+			seen[count] = eventlog_activity(relids[count]);
+		count++;
 	}
 
 	if (!atomic)

@@ -76,16 +76,7 @@ eventlog_read(PG_FUNCTION_ARGS)
 		{
 			PredicateLockRelation(leaf, snapshot);
 			cur = eventlog_cursor_open(leaf, snapshot, true);
-			if (from < cur->meta.log_start_offset || from > cur->meta.next_offset)
-				ereport(ERROR,
-						(errcode(from >= 0 && from < cur->meta.log_start_offset ?
-								 ERRCODE_EVENTLOG_OFFSET_OUT_OF_RANGE :
-								 ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("offset %lld is out of range for partition %d of topic \"%s\"",
-								(long long) from, partition, emitter.topic->name),
-						 errdetail("The partition holds offsets %lld up to, not including, %lld.",
-								   (long long) cur->meta.log_start_offset,
-								   (long long) cur->meta.next_offset)));
+			eventlog_check_offset(emitter.topic, partition, from, &cur->meta);
 			eventlog_cursor_seek(cur, from);
 		}
 		else

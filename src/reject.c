@@ -22,12 +22,24 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
+#include "compat.h"
 #include "consume.h"
 #include "group.h"
 #include "poll.h"
 #include "topic.h"
 
 PG_FUNCTION_INFO_V1(eventlog_reject);
+
+pg_noreturn static void
+refuse(EventlogTopic *topic, int32 partition, int64 offset, const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("offset %lld of partition %d of topic \"%s\" cannot be rejected",
+					(long long) offset, partition, topic->name),
+			 errdetail_internal("%s", why),
+			 errhint("A record is rejected by the transaction that has consumed it, or when it is the group's next one.")));
+}
 
 /*
  * Copy one record, which must be the first at or behind "from".  The names of
@@ -65,15 +77,10 @@ copy_to(const char *dead_letters, const char *group, EventlogTopic *topic, int32
 	if (SPI_execute_with_args(sql, lengthof(types), types, values, nulls, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not copy a record to topic \"%s\"", dead_letters);
 	if (SPI_processed != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("offset %lld of partition %d of topic \"%s\" cannot be rejected",
-						(long long) offset, partition, topic->name),
-				 from < offset ?
-				 errdetail("It is not the next record of group \"%s\", which is at offset %lld.",
-						   group, (long long) from) :
-				 errdetail("There is no record at this offset."),
-				 errhint("A record is rejected by the transaction that has consumed it, or when it is the group's next one.")));
+		refuse(topic, partition, offset, from < offset ?
+			   psprintf("It is not the next record of group \"%s\", which is at offset %lld.",
+						group, (long long) from) :
+			   "There is no record at this offset.");
 	SPI_finish();
 }
 
@@ -122,13 +129,9 @@ eventlog_reject(PG_FUNCTION_ARGS)
 	position = member ? eventlog_poll_position(topic, partition, &first) :
 		eventlog_consume_take(group, topic, partition, &first);
 	if (offset < first)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("offset %lld of partition %d of topic \"%s\" cannot be rejected",
-						(long long) offset, partition, topic->name),
-				 errdetail("Group \"%s\" has passed it, and is at offset %lld.",
-						   group, (long long) position),
-				 errhint("A record is rejected by the transaction that has consumed it, or when it is the group's next one.")));
+		refuse(topic, partition, offset,
+			   psprintf("Group \"%s\" has passed it, and is at offset %lld.",
+						group, (long long) position));
 	copy_to(dead_letters, group, topic, partition, Min(position, offset), offset,
 			PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4), PG_ARGISNULL(4));
 	if (position <= offset)

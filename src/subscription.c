@@ -146,15 +146,22 @@ raise_lost(Oid topic, int32 partition)
 			 errhint("Roll back and call eventlog.poll(). A member that does not poll for max.poll.interval.ms is removed from its group.")));
 }
 
+/* For the next commit() to be an error. */
+static void
+note_lost(const EventlogAssigned *a)
+{
+	has_lost = true;
+	lost_topic = a->owned.topic;
+	lost_partition = a->owned.partition;
+}
+
 /* ---- what is assigned ---- */
 
 static int
 compare_assigned(const void *a, const void *b)
 {
-	Oid			x = ((const EventlogAssigned *) a)->owned.leaf;
-	Oid			y = ((const EventlogAssigned *) b)->owned.leaf;
-
-	return x == y ? 0 : x < y ? -1 : 1;
+	return oid_cmp(&((const EventlogAssigned *) a)->owned.leaf,
+				   &((const EventlogAssigned *) b)->owned.leaf);
 }
 
 /*
@@ -176,7 +183,7 @@ take_up(uint64 new_generation)
 	{
 		new[i].owned = owned[i];
 		new[i].position = new[i].clean = new[i].pending = -1;
-		new[i].base = -2;
+		new[i].base = EVENTLOG_BASE_UNKNOWN;
 	}
 	qsort(new, count, sizeof(EventlogAssigned), compare_assigned);
 	for (int i = 0; i < nassigned; i++)
@@ -202,11 +209,7 @@ take_up(uint64 new_generation)
 			raise_lost(old->owned.topic, old->owned.partition);
 		}
 		else if (old->in_use)
-		{
-			has_lost = true;
-			lost_topic = old->owned.topic;
-			lost_partition = old->owned.partition;
-		}
+			note_lost(old);
 	}
 	if (assigned)
 	{
@@ -248,15 +251,6 @@ matches(const char *name, const char *pattern)
 {
 	return RE_compile_and_execute(cstring_to_text(pattern), unconstify(char *, name), strlen(name),
 								  REG_ADVANCED, C_COLLATION_OID, 0, NULL);
-}
-
-static int
-compare_oids(const ListCell *a, const ListCell *b)
-{
-	Oid			x = lfirst_oid(a);
-	Oid			y = lfirst_oid(b);
-
-	return x == y ? 0 : x < y ? -1 : 1;
 }
 
 static void
@@ -324,7 +318,7 @@ look_up(bool first, List **oids)
 	}
 
 	/* everybody takes locks in the same order */
-	list_sort(*oids, compare_oids);
+	list_sort(*oids, list_oid_cmp);
 	foreach(lc, *oids)
 	{
 		EventlogTopic *topic = eventlog_topic_by_relid(lfirst_oid(lc));
@@ -401,13 +395,8 @@ leave_group(void)
 	has_lost = false;
 	for (int i = 0; i < nactive; i++)
 	{
-		EventlogAssigned *a = &assigned[active[i]];
-
-		if (!a->used)
-			continue;
-		has_lost = true;
-		lost_topic = a->owned.topic;
-		lost_partition = a->owned.partition;
+		if (assigned[active[i]].used)
+			note_lost(&assigned[active[i]]);
 	}
 	eventlog_member_leave();
 	forget_assigned();
@@ -557,11 +546,7 @@ eventlog_subscription_refresh(void)
 			if (a->used || a->pending >= 0)
 				raise_lost(a->owned.topic, a->owned.partition);
 			if (a->in_use)
-			{
-				has_lost = true;
-				lost_topic = a->owned.topic;
-				lost_partition = a->owned.partition;
-			}
+				note_lost(a);
 		}
 		forget_assigned();
 		look_again = true;
@@ -670,7 +655,7 @@ write_pending(void)
 		 * right here.  The table does not: whoever moves the position first
 		 * has it.
 		 */
-		if (a->base == -2)
+		if (a->base == EVENTLOG_BASE_UNKNOWN)
 			eventlog_position_set(group, a->owned.topic, a->owned.partition, a->pending);
 		else if (!eventlog_position_move(group, a->owned.topic, a->owned.partition, a->base,
 										 a->pending))
@@ -721,7 +706,7 @@ end_transaction(XactEvent event)
 		{
 			/* how it ends is seen in the table, later */
 			a->position = a->clean = -1;
-			a->base = -2;
+			a->base = EVENTLOG_BASE_UNKNOWN;
 			a->astray = false;
 			seen[active[i]] = 0;
 		}

@@ -12,6 +12,9 @@
 #include "emit.h"
 #include "member.h"
 
+/* What the group has committed is not known; -1 is that it has nothing. */
+#define EVENTLOG_BASE_UNKNOWN	(-2)
+
 /* A partition of this session. */
 typedef struct EventlogAssigned
 {
@@ -20,7 +23,7 @@ typedef struct EventlogAssigned
 	int64		clean;			/* position with nothing outstanding: as read, or
 								 * as committed last; -1: not known */
 	int64		base;			/* the group's committed offset, as this session
-								 * knows it; -1: none; -2: not known */
+								 * knows it; -1: none; or BASE_UNKNOWN */
 	int64		pending;		/* to be written when the transaction commits, or -1 */
 	bool		used;			/* this transaction got records of it */
 	bool		in_use;			/* shared memory says that it is in use */

@@ -242,12 +242,18 @@ leave_queue(Waiter *waiter)
 	return false;
 }
 
+void
+eventlog_wakeup_backend(int procno)
+{
+	pg_atomic_write_u32(&shared->backends[procno].woken, 1);
+	pg_memory_barrier();
+	SetLatch(&ProcGlobal->allProcs[procno].procLatch);
+}
+
 static void
 wake(Waiter *waiter)
 {
-	pg_atomic_write_u32(&shared->backends[waiter->procno].woken, 1);
-	pg_memory_barrier();
-	SetLatch(&ProcGlobal->allProcs[waiter->procno].procLatch);
+	eventlog_wakeup_backend(waiter->procno);
 	eventlog_metrics_count(EVENTLOG_METRIC_WAKEUPS_SENT, 1);
 }
 
@@ -416,14 +422,6 @@ eventlog_wakeup_next(Oid topic, uint32 group)
 		(void) leave_queue(waiter);
 	}
 	LWLockRelease(lock);
-}
-
-void
-eventlog_wakeup_backend(int procno)
-{
-	pg_atomic_write_u32(&shared->backends[procno].woken, 1);
-	pg_memory_barrier();
-	SetLatch(&ProcGlobal->allProcs[procno].procLatch);
 }
 
 /* ---- those who wait ---- */
