@@ -29,6 +29,7 @@
 #include "storage/lock.h"
 #include "storage/predicate.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -101,6 +102,17 @@ static void
 claim_tag(LOCKTAG *tag, const char *group, Oid leaf)
 {
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, leaf, eventlog_group_hash(group), EVENTLOG_LOCK_CLAIM);
+}
+
+/*
+ * Having got a claim: is the group still there, and for us?  Who drops it or
+ * changes its type has had all its claims until that was committed.
+ */
+static void
+check_claimed(const char *group, EventlogTopic *topic)
+{
+	AcceptInvalidationMessages();
+	eventlog_group_check(group, topic, EVENTLOG_GROUP_CONSUME);
 }
 
 static Claim *
@@ -459,6 +471,7 @@ consume_partition(EventlogEmitter *emitter, const char *group, int32 partition, 
 		claim_tag(&tag, group, leafid);
 		if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
 			return false;
+		check_claimed(group, topic);
 	}
 
 	leaf = try_table_open(leafid, AccessShareLock);
@@ -659,9 +672,10 @@ eventlog_consume_take(const char *group, EventlogTopic *topic, int32 partition, 
 	Claim	   *claim = find_claim(group, leafid);
 	Snapshot	snapshot;
 	Relation	leaf;
-	EventlogMetaHead meta;
-	int64		committed;
+	EventlogCursor *cur;
+	int64		committed = -1;
 	int64		position;
+	bool		skipped;
 
 	if (claim != NULL)
 	{
@@ -670,13 +684,21 @@ eventlog_consume_take(const char *group, EventlogTopic *topic, int32 partition, 
 	}
 	eventlog_group_check(group, topic, EVENTLOG_GROUP_CONSUME);
 	eventlog_consume_claim(group, leafid);
+	check_claimed(group, topic);
 	leaf = table_open(leafid, AccessShareLock);
-	eventlog_storage_read_meta(leaf, &meta, NULL);
-	table_close(leaf, NoLock);
 	snapshot = eventlog_fresh_snapshot();
 	position = eventlog_consume_position(group, topic, partition, snapshot, &committed);
+	if (position < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("the position in partition %d of topic \"%s\" is not known yet",
+						partition, topic->name),
+				 errhint("Try again when the transaction that commits it has ended.")));
+	cur = eventlog_cursor_open(leaf, snapshot, true);
+	*first = position = position_in_log(group, topic, partition, cur, position, committed < 0, &skipped);
+	eventlog_cursor_close(cur);
 	UnregisterSnapshot(snapshot);
-	*first = position = Max(position, meta.log_start_offset);
+	table_close(leaf, NoLock);
 	claim = add_claim(group, topic, partition, position, position, committed);
 	claim->drained = false;
 	claim->activity = 0;

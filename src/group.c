@@ -209,11 +209,17 @@ void
 eventlog_group_check_owner(const char *group, Oid owner)
 {
 	if (!has_privs_of_role(GetUserId(), owner))
+	{
+		char	   *name = GetUserNameFromId(owner, true);
+
+		/* roles can be dropped that own groups */
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for consumer group \"%s\"", group),
-				 errdetail("It belongs to role \"%s\".", GetUserNameFromId(owner, false)),
+				 name ? errdetail("It belongs to role \"%s\".", name) :
+				 errdetail("It belonged to a role that has been dropped."),
 				 errhint("Consume as a member of that role, or under another group's name.")));
+	}
 }
 
 static void

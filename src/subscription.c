@@ -77,6 +77,7 @@ static bool some_leaving = false;
 /* A partition that was lost with records that were not committed. */
 static bool has_lost = false;
 static bool told_lost = false;	/* this transaction has been told */
+static char lost_group[EVENTLOG_GROUP_NAME_MAX + 1];
 static Oid	lost_topic;
 static int32 lost_partition;
 
@@ -141,7 +142,7 @@ raise_lost(Oid topic, int32 partition)
 	ereport(ERROR,
 			(errcode(ERRCODE_EVENTLOG_FENCED),
 			 errmsg("partition %d of topic \"%s\" does not belong to this member of group \"%s\" any more",
-					partition, name ? name : "(dropped)", group ? group : ""),
+					partition, name ? name : "(dropped)", group ? group : lost_group),
 			 errdetail("It had read records there that it has not committed; another member gets them."),
 			 errhint("Roll back and call eventlog.poll(). A member that does not poll for max.poll.interval.ms is removed from its group.")));
 }
@@ -151,6 +152,7 @@ static void
 note_lost(const EventlogAssigned *a)
 {
 	has_lost = true;
+	strlcpy(lost_group, group, sizeof(lost_group));
 	lost_topic = a->owned.topic;
 	lost_partition = a->owned.partition;
 }

@@ -76,6 +76,22 @@ SELECT eventlog.reset_offsets('late', 'r', 'offset', '5', 1);
 SELECT eventlog.reject('late', 'r', 1, 8, 'behind a gap');
 SELECT * FROM state WHERE consumer_group = 'late';
 
+-- what the group has missed is not passed over in silence
+SELECT eventlog.create_group('behind', 'r', config => '{"errors.deadletterqueue.topic.name": "r_dead"}');
+SELECT eventlog.create_topic('r_short', 1, 'text', 'text');
+INSERT INTO topics.r_short (value) SELECT 's' || i FROM generate_series(0, 9) i;
+SELECT eventlog.create_group('behind', 'r_short', config => '{"errors.deadletterqueue.topic.name": "r_dead"}');
+SELECT eventlog.reset_offsets('behind', 'r_short', 'offset', '2');
+SELECT eventlog.delete_records('r_short', 0, 5);
+SELECT eventlog.reject('behind', 'r_short', 0, 5, 'behind a loss');
+SELECT eventlog.reject('behind', 'r_short', 0, 2, 'lost');
+SELECT current_offset FROM eventlog.consumer_groups WHERE consumer_group = 'behind' AND topic = 'r_short';
+SELECT eventlog.alter_group('behind', '{"auto.offset.reset": "earliest"}');
+SELECT eventlog.reject('behind', 'r_short', 0, 5, 'the first that is left');
+SELECT current_offset FROM eventlog.consumer_groups WHERE consumer_group = 'behind' AND topic = 'r_short';
+SELECT eventlog.drop_group('behind');
+SELECT eventlog.drop_topic('r_short');
+
 -- members
 SELECT eventlog.create_group('m', 'r', config => '{"errors.deadletterqueue.topic.name": "r_dead"}');
 SELECT eventlog.subscribe('m', array['r']);
@@ -89,6 +105,14 @@ SELECT * FROM state WHERE consumer_group = 'm';
 SELECT record_offset, value, headers FROM dead WHERE headers ~ 'group=m' ORDER BY 1;
 SELECT eventlog.unsubscribe();
 SELECT eventlog.reject('m', 'r', 0, 10, 'no member any more');
+-- who leaves cannot commit what it has read, and the error names the group
+SELECT eventlog.reset_offsets('m', 'r', 'earliest', partition => 0);
+SELECT eventlog.subscribe('m', array['r']);
+BEGIN;
+SELECT count(*) > 0 AS got FROM eventlog.poll();
+SELECT eventlog.unsubscribe();
+SELECT eventlog.commit();
+ROLLBACK;
 
 -- privileges: of the group's owner, and INSERT on the topic of dead letters
 CREATE ROLE reject_role;
@@ -98,6 +122,17 @@ SELECT eventlog.reject('c', 'r', 0, 6, 'not mine');
 SELECT eventlog.create_group('mine', 'r', config => '{"errors.deadletterqueue.topic.name": "r_dead"}');
 SELECT eventlog.reject('mine', 'r', 0, 0, 'no INSERT');
 RESET ROLE;
+CREATE ROLE reject_gone;
+GRANT SELECT ON topics.r TO reject_gone;
+SET ROLE reject_gone;
+SELECT eventlog.create_group('orphan', 'r');
+RESET ROLE;
+DROP OWNED BY reject_gone;
+DROP ROLE reject_gone;
+SET ROLE reject_role;
+SELECT count(*) FROM eventlog.consume('orphan', 'r');
+RESET ROLE;
+SELECT eventlog.drop_group('orphan');
 BEGIN READ ONLY;
 SELECT eventlog.reject('c', 'r', 0, 6, 'read only');
 ROLLBACK;
