@@ -35,6 +35,7 @@ typedef struct EventlogTypeDesc
 	EventlogTypeKind kind;
 	int32		typmod;			/* -1: none */
 	char	   *domain;			/* name of the (outermost) domain; NULL: none */
+	bool		domain_not_null;	/* the domain, or one under it, is NOT NULL */
 	int			nlabels;		/* of an enum */
 	char	  **labels;
 	char		delimiter;		/* between the elements of an array of these */
@@ -52,8 +53,9 @@ typedef struct EventlogColumnDesc
 	bool		not_null;
 	bool		generated;		/* a stored generated column */
 	bool		has_default;
-	char	   *default_value;	/* text of the default, where it is a constant
-								 * of the column's type; NULL else */
+	char	   *default_value;	/* what Debezium takes for the default, as the
+								 * type's text; NULL: nothing */
+	bool		default_constant;	/* ... and that is the true default */
 	EventlogTypeDesc *type;
 } EventlogColumnDesc;
 
