@@ -1,0 +1,220 @@
+/*-------------------------------------------------------------------------
+ *
+ * capture_naming.c
+ *	  Names of topics, fields and schemas, and lists of patterns for names.
+ *
+ * Patterns are the server's advanced regular expressions, anchored at both
+ * ends and blind to case; what people write in Debezium's lists means the same
+ * in them.  They are kept as text: the server caches the compiled ones, and
+ * tables are matched once for each time that they become known, not for each
+ * row.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_collation.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "regex/regex.h"
+#include "utils/builtins.h"
+
+#include "capture_naming.h"
+
+#define TOPIC_NAME_MAX	249
+
+#define PATTERN_FLAGS	(REG_ADVANCED | REG_ICASE)
+
+/* Tell which property a bad pattern is in. */
+static void
+pattern_error_context(void *arg)
+{
+	errcontext("property \"%s\" of the capture's configuration", (char *) arg);
+}
+
+text *
+eventlog_pattern_make(const char *property, const char *pattern)
+{
+	ErrorContextCallback callback;
+	text	   *regex = cstring_to_text(psprintf("^(?:%s)$", pattern));
+
+	callback.callback = pattern_error_context;
+	callback.arg = unconstify(char *, property);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+
+	/* raises if it is none */
+	(void) RE_compile_and_execute(regex, "", 0, PATTERN_FLAGS, DEFAULT_COLLATION_OID, 0, NULL);
+
+	error_context_stack = callback.previous;
+	return regex;
+}
+
+int
+eventlog_split_list(const char *list, char separator, char ***parts)
+{
+	int			n = 0;
+	const char *p = list;
+
+	*parts = NULL;
+	while (*p != '\0')
+	{
+		char	   *part = palloc(strlen(p) + 1);
+		int			len = 0;
+
+		while (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r')
+			p++;
+		while (*p != '\0' && *p != separator)
+		{
+			if (p[0] == '\\' && p[1] == separator)
+				p++;
+			part[len++] = *p++;
+		}
+		if (*p == separator)
+			p++;
+		while (len > 0 && strchr(" \t\r\n", part[len - 1]) != NULL)
+			len--;
+		part[len] = '\0';
+		if (len == 0)
+			continue;
+		*parts = *parts == NULL ? palloc(sizeof(char *)) :
+			repalloc(*parts, (n + 1) * sizeof(char *));
+		(*parts)[n++] = part;
+	}
+	return n;
+}
+
+void
+eventlog_patterns_parse(EventlogPatterns *patterns, const char *property, const char *list)
+{
+	char	  **parts;
+
+	patterns->n = eventlog_split_list(list, ',', &parts);
+	patterns->regexes = palloc(Max(patterns->n, 1) * sizeof(text *));
+	for (int i = 0; i < patterns->n; i++)
+		patterns->regexes[i] = eventlog_pattern_make(property, parts[i]);
+}
+
+bool
+eventlog_pattern_match(text *pattern, const char *name)
+{
+	return RE_compile_and_execute(pattern, unconstify(char *, name), strlen(name),
+								  PATTERN_FLAGS, DEFAULT_COLLATION_OID, 0, NULL);
+}
+
+bool
+eventlog_patterns_match(const EventlogPatterns *patterns, const char *name)
+{
+	for (int i = 0; i < patterns->n; i++)
+	{
+		if (eventlog_pattern_match(patterns->regexes[i], name))
+			return true;
+	}
+	return false;
+}
+
+static inline bool
+is_alphanumeric(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+static inline bool
+is_topic_char(char c)
+{
+	return is_alphanumeric(c) || c == '.' || c == '_' || c == '-';
+}
+
+bool
+eventlog_topic_name_is_legal(const char *name)
+{
+	size_t		len = strlen(name);
+
+	if (len == 0 || len > TOPIC_NAME_MAX || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return false;
+	for (const char *p = name; *p; p++)
+	{
+		if (!is_topic_char(*p))
+			return false;
+	}
+	return true;
+}
+
+/* How many UTF-16 code units does the character take that begins here? */
+static int
+utf16_units(const char *p, int *bytes)
+{
+	*bytes = strnlen(p, pg_utf_mblen((const unsigned char *) p));
+	return *bytes >= 4 ? 2 : 1;
+}
+
+void
+eventlog_topic_name(char *out, size_t size, const char *name)
+{
+	size_t		len = 0;
+	size_t		max = Min(size - 1, TOPIC_NAME_MAX);
+
+	for (const char *p = name; *p != '\0' && len < max;)
+	{
+		int			bytes = 1;
+
+		if (is_topic_char(*p))
+			out[len++] = *p;
+		else
+		{
+			for (int units = utf16_units(p, &bytes); units > 0 && len < max; units--)
+				out[len++] = '_';
+		}
+		p += bytes;
+	}
+	out[len] = '\0';
+
+	/* these two are not allowed, although their characters are */
+	if (len <= 2 && strspn(out, ".") == len)
+		memset(out, '_', len);
+}
+
+/* Avro: a letter or "_", then these or digits, and dots between names. */
+char *
+eventlog_adjust_name(EventlogNameMode mode, const char *name, bool dots)
+{
+	StringInfoData out;
+	bool		first = true;
+
+	if (mode == EVENTLOG_NAME_NONE)
+		return pstrdup(name);
+
+	initStringInfo(&out);
+	for (const char *p = name; *p != '\0'; first = false)
+	{
+		int			bytes = 1;
+		int			units = utf16_units(p, &bytes);
+		bool		digit = *p >= '0' && *p <= '9';
+
+		if (mode == EVENTLOG_NAME_AVRO_UNICODE ?
+			(is_alphanumeric(*p) && !(first && digit)) || (dots && *p == '.' && !first) :
+			(is_alphanumeric(*p) && !(first && digit)) || *p == '_' || (dots && *p == '.' && !first))
+			appendStringInfoChar(&out, *p);
+		else if (mode == EVENTLOG_NAME_AVRO_UNICODE)
+		{
+			pg_wchar	c = utf8_to_unicode((const unsigned char *) p);
+
+			if (units == 2)
+			{
+				c -= 0x10000;
+				appendStringInfo(&out, "_u%04x_u%04x", 0xD800 + (c >> 10), 0xDC00 + (c & 0x3FF));
+			}
+			else
+				appendStringInfo(&out, "_u%04x", c);
+		}
+		else
+		{
+			while (units-- > 0)
+				appendStringInfoChar(&out, '_');
+			if (first && digit)
+				appendStringInfoChar(&out, *p);
+		}
+		p += bytes;
+	}
+	return out.data;
+}
