@@ -253,4 +253,41 @@ eventlog_user_owns_database(Oid dboid)
 						  (tuples), 0))
 #endif
 
+/*
+ * 17: slots can be synchronised to standbys (c393308b69d); 18: acquiring one
+ * can check that it is valid (f41d8468ddea).
+ */
+#include "replication/slot.h"
+
+#if PG_VERSION_NUM >= 170000
+#define eventlog_slot_create(name, persistency) \
+	ReplicationSlotCreate((name), true, (persistency), false, true, false)
+#else
+#define eventlog_slot_create(name, persistency) \
+	ReplicationSlotCreate((name), true, (persistency), false)
+#endif
+#if PG_VERSION_NUM >= 180000
+#define eventlog_slot_acquire(name, nowait)	ReplicationSlotAcquire((name), (nowait), true)
+#else
+#define eventlog_slot_acquire(name, nowait)	ReplicationSlotAcquire((name), (nowait))
+#endif
+
+/* 16: an invalidated slot says why (15f8203a5975). */
+#if PG_VERSION_NUM >= 160000
+#define eventlog_slot_is_invalid(slot)	((slot)->data.invalidated != RS_INVAL_NONE)
+#else
+#define eventlog_slot_is_invalid(slot) \
+	(XLogRecPtrIsInvalid((slot)->data.restart_lsn) && \
+	 !XLogRecPtrIsInvalid((slot)->data.invalidated_at))
+#endif
+
+/* 16: an origin can be shared by processes (216a784829c). */
+#include "replication/origin.h"
+
+#if PG_VERSION_NUM >= 160000
+#define eventlog_origin_setup(origin)	replorigin_session_setup((origin), 0)
+#else
+#define eventlog_origin_setup(origin)	replorigin_session_setup(origin)
+#endif
+
 #endif							/* EVENTLOG_COMPAT_H */

@@ -19,6 +19,7 @@
 int			eventlog_producer_buffer = 32 * 1024;	/* boot value: 32 MB */
 bool		eventlog_auto_create_groups = true; /* boot value */
 int			eventlog_max_assignments = 16384;	/* boot value */
+bool		eventlog_resume_after_promotion = true;
 bool		eventlog_maintenance = true;	/* boot value */
 int			eventlog_maintenance_interval = 10 * 1000;	/* boot value: 10 s */
 int			eventlog_max_maintenance_workers = 2;	/* boot value */
@@ -46,6 +47,13 @@ eventlog_guc_init(void)
 							 PGC_USERSET, 0,
 							 NULL, NULL, NULL);
 
+	DefineCustomBoolVariable("eventlog.resume_after_promotion",
+							 "Lets captures go on when a standby has been promoted.",
+							 "If off, they wait for eventlog.resume_capture().",
+							 &eventlog_resume_after_promotion,
+							 true,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	DefineCustomBoolVariable("eventlog.maintenance",
 							 "Starts workers that maintain topics.",
 							 "If off, none is started; one that runs goes on to its end.",

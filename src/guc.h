@@ -13,6 +13,7 @@ extern bool eventlog_auto_create_groups;
 extern int	eventlog_max_assignments;
 extern int	eventlog_max_topic_metrics;
 extern bool eventlog_skip_damaged_records;
+extern bool eventlog_resume_after_promotion;
 extern bool eventlog_maintenance;
 extern int	eventlog_maintenance_interval;	/* ms */
 extern int	eventlog_max_maintenance_workers;

@@ -32,6 +32,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "capture_slot.h"
 #include "guc.h"
 #include "worker.h"
 #include "worker_slot.h"
@@ -330,6 +331,7 @@ serve(void)
 
 	while ((slot = reserve(now, &next)) != NULL)
 		start_worker(slot, now);
+	eventlog_capture_launch(now, &next);
 
 	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
 	eventlog_shared->launcher_due = next;
@@ -372,6 +374,7 @@ enter(void)
 			slot->history.activity[0] = '\0';
 		}
 	}
+	eventlog_capture_launcher_enter_locked();
 	LWLockRelease(eventlog_shared->lock);
 	on_shmem_exit(leave, 0);
 }

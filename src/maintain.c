@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "capture.h"
 #include "guc.h"
 #include "maintain.h"
 #include "metrics.h"
@@ -70,6 +71,7 @@ eventlog_maintain_database(void)
 	StartTransactionCommand();
 	topics = eventlog_topic_catalog_list(context);
 	eventlog_metrics_sweep();
+	eventlog_capture_register_all();
 	CommitTransactionCommand();
 
 	foreach(lc, topics)

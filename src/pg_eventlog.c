@@ -10,6 +10,8 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "capture_slot.h"
+#include "capture_start.h"
 #include "consume.h"
 #include "group.h"
 #include "guc.h"
@@ -68,6 +70,8 @@ _PG_init(void)
 	eventlog_wakeup_init();
 	eventlog_subscription_init();
 	eventlog_plan_init();
+	eventlog_capture_init();
+	eventlog_capture_start_init();
 	eventlog_launcher_init();
 	preloaded = true;
 }

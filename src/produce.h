@@ -34,6 +34,12 @@ extern void eventlog_produce_record(EventlogTopic *topic, int32 partition,
 extern bool eventlog_produce_try(EventlogTopic *topic, int32 partition,
 								 const EventlogRecord *rec);
 
+/*
+ * Hand a record over, to the buffer or, where rows have to, to the executor.
+ * partition: -1 to have it chosen by the key.
+ */
+extern void eventlog_produce_any(EventlogTopic *topic, int32 partition, EventlogRecord *rec);
+
 /* Has the partition that was written to last got a batch's worth of records? */
 extern bool eventlog_produce_batch_is_full(Oid leaf);
 

@@ -231,11 +231,8 @@ eventlog_produce_by_insert(EventlogTopic *topic, Datum *values, bool *isnull)
 	return true;
 }
 
-/*
- * Hand a record over, to the buffer or to the executor.
- */
-static void
-produce_record(EventlogTopic *topic, int32 partition, EventlogRecord *rec)
+void
+eventlog_produce_any(EventlogTopic *topic, int32 partition, EventlogRecord *rec)
 {
 	Datum		values[EVENTLOG_NATTS];
 	bool		isnull[EVENTLOG_NATTS];
@@ -290,7 +287,7 @@ eventlog_produce(PG_FUNCTION_ARGS)
 	get_headers(fcinfo, 3, &rec);
 	rec.timestamp = eventlog_produce_timestamp(topic, !PG_ARGISNULL(5),
 											   PG_ARGISNULL(5) ? 0 : PG_GETARG_TIMESTAMPTZ(5));
-	produce_record(topic, partition, &rec);
+	eventlog_produce_any(topic, partition, &rec);
 
 	MemoryContextSwitchTo(old);
 	end_conversion(context);
@@ -388,7 +385,7 @@ eventlog_produce_batch(PG_FUNCTION_ARGS)
 			rec.timestamp = eventlog_produce_timestamp(topic, !times.nulls[i],
 													   times.nulls[i] ? 0 :
 													   DatumGetTimestampTz(times.values[i]));
-		produce_record(topic, partition, &rec);
+		eventlog_produce_any(topic, partition, &rec);
 		MemoryContextReset(context);
 		if ((i & 1023) == 0)
 			CHECK_FOR_INTERRUPTS();

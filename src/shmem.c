@@ -14,6 +14,7 @@
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 
+#include "capture_slot.h"
 #include "member.h"
 #include "shmem.h"
 #include "wakeup.h"
@@ -42,6 +43,7 @@ shmem_request(void)
 	RequestNamedLWLockTranche(SHMEM_NAME, 1);
 	RequestAddinShmemSpace(eventlog_wakeup_shmem_size());
 	RequestAddinShmemSpace(eventlog_member_shmem_size());
+	RequestAddinShmemSpace(eventlog_capture_shmem_size());
 }
 
 static void
@@ -64,6 +66,7 @@ shmem_startup(void)
 	}
 	eventlog_wakeup_shmem_init();
 	eventlog_member_shmem_init();
+	eventlog_capture_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 

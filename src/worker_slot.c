@@ -22,6 +22,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "capture_slot.h"
 #include "worker_slot.h"
 
 /*
@@ -231,6 +232,8 @@ send_away(Oid dboid, bool ask)
 	there = slot != NULL && slot->state == EVENTLOG_WORKER_RUNNING;
 	if (there && ask)
 		kill(slot->pid, SIGTERM);
+	if (eventlog_capture_send_away_locked(dboid, ask))
+		there = true;
 	LWLockRelease(eventlog_shared->lock);
 	return there;
 }
