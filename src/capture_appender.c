@@ -61,6 +61,9 @@
 #define WAIT_MS				1000
 #define FLUSH_WAIT_MS		50
 
+/* How often the owner's rights are looked at again. */
+#define RIGHTS_MS			2000
+
 /* Buffers of this worker, which has nobody's rows but its own. */
 #define BUFFER_SIZE			"8MB"
 
@@ -77,6 +80,7 @@ static bool had_errors = false;
 static bool is_open = false;
 static bool inside = false;		/* in the middle of a source transaction */
 static TimestampTz opened_at = 0;
+static TimestampTz rights_checked_at = 0;
 static int	group_transactions = 0;
 static XLogRecPtr group_end = InvalidXLogRecPtr;	/* end of its last source
 													 * transaction */
@@ -111,6 +115,12 @@ open_transaction(void)
 	opened_at = GetCurrentTimestamp();
 	group_transactions = 0;
 	is_open = true;
+	if (opened_at > rights_checked_at + RIGHTS_MS * INT64CONST(1000))
+	{
+		rights_checked_at = opened_at;
+		eventlog_capture_check_replication(capture->owner);
+		eventlog_apply_check_tables();
+	}
 }
 
 /* All that the transaction has ends at "end". */
@@ -396,6 +406,10 @@ run(void)
 	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
 	MemoryContextSwitchTo(TopMemoryContext);
 	eventlog_apply_init(encoder, &apply_hooks, after_commit ? start : InvalidXLogRecPtr);
+	if (capture->config->dead_letter_topic != NULL &&
+		pg_atomic_read_u64(&my_slot->careful_lsn) != 0)
+		eventlog_apply_set_careful(pg_atomic_read_u64(&my_slot->careful_lsn),
+								   capture->config->dead_letter_topic, sink);
 	done_lsn = logged_lsn = start;
 	pg_atomic_write_u64(&my_slot->appended_lsn, start);
 	pg_atomic_write_u64(&my_slot->confirm_lsn, 0);
@@ -462,13 +476,26 @@ enter(const EventlogWorkerArgs *args)
 	return welcome;
 }
 
+/*
+ * The error is told with the row that it is about.  If there is a dead-letter
+ * topic, that row is to go there at the next attempt, which is made at once.
+ */
 static void
 failed(const char *message)
 {
-	had_errors = true;
+	XLogRecPtr	lsn;
+	const char *row = encoder != NULL ? eventlog_apply_describe(&lsn) : NULL;
+
+	if (row != NULL)
+		message = psprintf("%s: %s", row, message);
 	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
 	eventlog_slot_note_error_locked(&my_slot->history, message);
 	LWLockRelease(eventlog_shared->lock);
+	if (row != NULL && capture->config->dead_letter_topic != NULL &&
+		pg_atomic_read_u64(&my_slot->careful_lsn) < lsn)
+		pg_atomic_write_u64(&my_slot->careful_lsn, lsn);
+	else
+		had_errors = true;
 }
 
 void

@@ -20,15 +20,23 @@
 #include "compat.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "libpq/pqformat.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
 
 #include "capture_apply.h"
 #include "capture_queue.h"
+#include "capture_sink.h"
 #include "capture_spool.h"
+#include "payload.h"
+
+/* How long to be careful after a row that could not be encoded. */
+#define CAREFUL_MS		10000
 
 /* A message being read. */
 typedef struct Cursor
@@ -67,6 +75,17 @@ static TransactionId streaming_xid = InvalidTransactionId;	/* between STREAM
 static char *description = NULL;	/* the last one, until its relation message */
 static uint32 description_len = 0;
 static uint32 description_size = 0;
+
+/* The row that is being encoded; NULL: none. */
+static const Known *current = NULL;
+static char current_op;
+static const EventlogColumnValue *current_row;
+
+/* See eventlog_apply_set_careful(). */
+static XLogRecPtr careful_lsn = InvalidXLogRecPtr;
+static TimestampTz careful_until = 0;
+static EventlogCaptureTopic *dead_letters = NULL;
+static EventlogCaptureSink *dead_letter_sink = NULL;
 
 /* Of a row's columns; they grow as needed. */
 static EventlogColumnValue *old_row = NULL;
@@ -314,6 +333,9 @@ static void
 tell_hook(Known *k, char op, char old_kind, const EventlogColumnValue *old,
 		  const EventlogColumnValue *row)
 {
+	current = k;
+	current_op = op;
+	current_row = row != NULL ? row : old;
 	if (hooks.change != NULL)
 		hooks.change(hooks.arg, k->table, k->desc, op, &source, old_kind, old, row);
 }
@@ -489,6 +511,194 @@ put_aside(uint32 kind, XLogRecPtr lsn, const char *bytes, uint32 len)
 	eventlog_spool_add(spool, subxid, sequence, &header, copy);
 }
 
+/* ---- rows that cannot be encoded ---- */
+
+bool
+eventlog_apply_is_bad_row(int sqlerrcode)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category == ERRCODE_DATA_EXCEPTION ||
+		category == ERRCODE_PROGRAM_LIMIT_EXCEEDED ||
+		category == ERRCODE_FEATURE_NOT_SUPPORTED ||
+		sqlerrcode == ERRCODE_INVALID_NAME;
+}
+
+/* The key of the current row, or false. */
+static bool
+current_key(EventlogBuf *out)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool ok = false;
+
+	if (current == NULL || current->table == NULL || current_row == NULL)
+		return false;
+	PG_TRY();
+	{
+		eventlog_encoder_key(encoder, current->table, current_row, out);
+		ok = true;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		out->len = 0;
+	}
+	PG_END_TRY();
+	return ok;
+}
+
+const char *
+eventlog_apply_describe(XLogRecPtr *lsn)
+{
+	EventlogBuf key = {0};
+
+	if (current == NULL)
+		return NULL;
+	*lsn = source.lsn;
+	if (!current_key(&key))
+		return psprintf("table %s.%s", current->desc->schema, current->desc->name);
+	return psprintf("table %s.%s, key %.*s", current->desc->schema, current->desc->name,
+					(int) Min(key.len, 100), key.data);
+}
+
+static void
+put_text(EventlogBuf *out, const char *name, const char *text, int32 len)
+{
+	eventlog_json_string(out, name, strlen(name));
+	eventlog_json_literal(out, ":");
+	if (text == NULL)
+		eventlog_json_literal(out, "null");
+	else
+		eventlog_json_string(out, text, len);
+}
+
+/*
+ * The current row as it came, with the error: its columns as text.  Headers are
+ * named as those of Kafka Connect's dead-letter queues.
+ */
+static void
+send_dead_letter(const char *message)
+{
+	EventlogBuf key = {0};
+	EventlogBuf value = {0};
+	EventlogBuf headers = {0};
+	EventlogRecord rec = {.key_len = -1};
+	char		text[64];
+
+	eventlog_json_literal(&value, "{");
+	put_text(&value, "schema", current->desc->schema, strlen(current->desc->schema));
+	eventlog_json_literal(&value, ",");
+	put_text(&value, "table", current->desc->name, strlen(current->desc->name));
+	eventlog_json_literal(&value, ",");
+	put_text(&value, "op", current_op == 'I' ? "c" : current_op == 'U' ? "u" : current_op == 'D' ? "d" : "t", 1);
+	snprintf(text, sizeof(text), ",\"lsn\":" UINT64_FORMAT ",\"txId\":%u,", source.lsn, source.xid);
+	eventlog_json_raw(&value, text, strlen(text));
+	put_text(&value, "error", message, strlen(message));
+	eventlog_json_literal(&value, ",\"columns\":{");
+	for (int i = 0; current_row != NULL && i < current->desc->ncolumns; i++)
+	{
+		if (i > 0)
+			eventlog_json_literal(&value, ",");
+		put_text(&value, current->desc->columns[i].name, current_row[i].text, current_row[i].len);
+	}
+	eventlog_json_literal(&value, "}}");
+
+	if (current_key(&key))
+	{
+		rec.key = key.data;
+		rec.key_len = key.len;
+	}
+	rec.value = value.data;
+	rec.value_len = value.len;
+	rec.timestamp = eventlog_timestamp_to_ms(GetCurrentTimestamp());
+	eventlog_batch_add_header(&headers, "__connect.errors.exception.message", 34,
+							  message, strlen(message));
+	eventlog_batch_add_header(&headers, "__connect.errors.connector.name", 31,
+							  dead_letters->name, strlen(dead_letters->name));
+	rec.headers = headers.data;
+	rec.headers_len = headers.len;
+	rec.headers_count = 2;
+	dead_letter_sink->emit(dead_letter_sink, dead_letters, &rec, -1);
+}
+
+/* Apply a change in a subtransaction; if that fails, its row is a dead letter. */
+static void
+apply_carefully(void (*apply) (Cursor *c), Cursor *c)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		apply(c);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		eventlog_capture_sink_forget();
+		if (current == NULL || !eventlog_apply_is_bad_row(error->sqlerrcode))
+			ReThrowError(error);
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("a change of table \"%s.%s\" goes to dead-letter topic \"%s\": %s",
+						current->desc->schema, current->desc->name, dead_letters->name,
+						error->message)));
+		send_dead_letter(error->message);
+		FreeErrorData(error);
+		careful_until = GetCurrentTimestamp() + CAREFUL_MS * INT64CONST(1000);
+	}
+	PG_END_TRY();
+}
+
+static inline void
+apply_row(void (*apply) (Cursor *c), Cursor *c)
+{
+	if (unlikely(dead_letters != NULL) &&
+		(source.lsn <= careful_lsn || GetCurrentTimestamp() < careful_until))
+		apply_carefully(apply, c);
+	else
+		apply(c);
+	current = NULL;
+}
+
+void
+eventlog_apply_set_careful(XLogRecPtr lsn, const char *dead_letter_topic,
+						   EventlogCaptureSink *sink)
+{
+	careful_lsn = lsn;
+	careful_until = GetCurrentTimestamp() + CAREFUL_MS * INT64CONST(1000);
+	dead_letters = MemoryContextAllocZero(TopMemoryContext, sizeof(EventlogCaptureTopic));
+	strlcpy(dead_letters->name, dead_letter_topic, sizeof(dead_letters->name));
+	dead_letter_sink = sink;
+}
+
+void
+eventlog_apply_check_tables(void)
+{
+	HASH_SEQ_STATUS status;
+	Known	   *k;
+
+	hash_seq_init(&status, known);
+	while ((k = hash_seq_search(&status)) != NULL)
+	{
+		if (k->desc != NULL && k->table != NULL && hooks.table != NULL)
+			hooks.table(hooks.arg, k->desc);
+	}
+}
+
 /* What can come inside a transaction. */
 static EventlogApplied
 apply_change(char type, Cursor *c, const char *bytes, uint32 len, XLogRecPtr lsn, uint64 number)
@@ -497,16 +707,16 @@ apply_change(char type, Cursor *c, const char *bytes, uint32 len, XLogRecPtr lsn
 	switch (type)
 	{
 		case 'I':
-			apply_insert(c);
+			apply_row(apply_insert, c);
 			break;
 		case 'U':
-			apply_update(c);
+			apply_row(apply_update, c);
 			break;
 		case 'D':
-			apply_delete(c);
+			apply_row(apply_delete, c);
 			break;
 		case 'T':
-			apply_truncate(c);
+			apply_row(apply_truncate, c);
 			break;
 		case 'R':
 			apply_relation(bytes, len, number);

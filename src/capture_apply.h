@@ -53,6 +53,26 @@ extern EventlogApplied eventlog_apply_message(uint32 kind, XLogRecPtr lsn,
 /* Bytes of the transaction in work, and of those that are put aside. */
 extern uint64 eventlog_apply_bytes(void);
 
+/* Have all tables that are known checked again, by the hook. */
+extern void eventlog_apply_check_tables(void);
+
+/*
+ * The row that is being encoded, as "table public.t, key {...}", and the LSN of
+ * its change; NULL if none is.  For who reports an error: raises nothing.
+ */
+extern const char *eventlog_apply_describe(XLogRecPtr *lsn);
+
+/* Is it the row's fault that it could not be encoded? */
+extern bool eventlog_apply_is_bad_row(int sqlerrcode);
+
+/*
+ * A row at this LSN could not be encoded: up to there, and for some time after,
+ * rows are encoded each in a subtransaction, and those that fail go to the
+ * dead-letter topic.
+ */
+extern void eventlog_apply_set_careful(XLogRecPtr lsn, const char *dead_letter_topic,
+									   EventlogCaptureSink *sink);
+
 /* Set source.xmin of what comes. */
 extern void eventlog_apply_set_xmin(TransactionId xmin);
 

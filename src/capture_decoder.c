@@ -274,6 +274,7 @@ leave(int code, Datum arg)
 	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
 	if (my_slot->decoder_pid == MyProcPid)
 	{
+		pg_atomic_sub_fetch_u32(&eventlog_captures->ndecoders, 1);
 		my_slot->decoder_pid = 0;
 		my_slot->decoder_latch = NULL;
 		if (pg_atomic_exchange_u32(&my_slot->asleep, 0) != 0)
@@ -295,6 +296,7 @@ enter(void)
 		!eventlog_slot_is_blocked_locked(shared->dboid);
 	if (welcome)
 	{
+		pg_atomic_add_fetch_u32(&eventlog_captures->ndecoders, 1);
 		my_slot->decoder_pid = MyProcPid;
 		my_slot->decoder_latch = MyLatch;
 	}

@@ -112,6 +112,12 @@ eventlog_capture_sink_begin(void)
 	records = bytes = 0;
 }
 
+void
+eventlog_capture_sink_forget(void)
+{
+	transaction++;
+}
+
 uint64
 eventlog_capture_sink_records(void)
 {

@@ -17,6 +17,9 @@ extern EventlogCaptureSink *eventlog_capture_sink(const EventlogCapture *capture
 /* A transaction begins: topics may have changed. */
 extern void eventlog_capture_sink_begin(void);
 
+/* A subtransaction was rolled back: topics that it made are gone. */
+extern void eventlog_capture_sink_forget(void);
+
 /* Records taken since then, and their bytes. */
 extern uint64 eventlog_capture_sink_records(void);
 extern uint64 eventlog_capture_sink_bytes(void);

@@ -77,6 +77,7 @@ eventlog_capture_shmem_init(void)
 	if (found)
 		return;
 	memset(eventlog_captures, 0, eventlog_capture_shmem_size());
+	pg_atomic_init_u32(&eventlog_captures->ndecoders, 0);
 	pg_atomic_init_u32(&eventlog_captures->nasleep, 0);
 	pg_atomic_init_u64(&eventlog_captures->commit_lsn, 0);
 	for (int i = 0; i < EVENTLOG_MAX_CAPTURES; i++)
@@ -84,6 +85,7 @@ eventlog_capture_shmem_init(void)
 		EventlogCaptureSlot *slot = &eventlog_captures->slots[i];
 
 		pg_atomic_init_u32(&slot->asleep, 0);
+		pg_atomic_init_u64(&slot->careful_lsn, 0);
 		pg_atomic_init_u64(&slot->decoded_lsn, 0);
 		pg_atomic_init_u64(&slot->appended_lsn, 0);
 		pg_atomic_init_u64(&slot->confirm_lsn, 0);
@@ -120,6 +122,7 @@ clear_slot(EventlogCaptureSlot *slot)
 	slot->tables_total = slot->tables_done = 0;
 	slot->table_rows = 0;
 	slot->table[0] = '\0';
+	pg_atomic_write_u64(&slot->careful_lsn, 0);
 	pg_atomic_write_u64(&slot->decoded_lsn, 0);
 	pg_atomic_write_u64(&slot->appended_lsn, 0);
 	pg_atomic_write_u64(&slot->confirm_lsn, 0);
@@ -430,6 +433,8 @@ eventlog_capture_wake(XLogRecPtr lsn)
 {
 	uint64		seen;
 
+	if (pg_atomic_read_u32(&eventlog_captures->ndecoders) == 0)
+		return;
 	seen = pg_atomic_read_u64(&eventlog_captures->commit_lsn);
 	while (seen < lsn &&
 		   !pg_atomic_compare_exchange_u64(&eventlog_captures->commit_lsn, &seen, lsn))

@@ -53,6 +53,7 @@ typedef struct EventlogCaptureSlot
 	int64		table_rows;		/* of the current one */
 	char		table[2 * 64 + 2];	/* the current one */
 
+	pg_atomic_uint64 careful_lsn;	/* a row there could not be encoded */
 	pg_atomic_uint32 asleep;	/* the decoder waits for WAL */
 	pg_atomic_uint64 decoded_lsn;	/* decoded up to here */
 	pg_atomic_uint64 appended_lsn;	/* appended and committed */
@@ -68,7 +69,9 @@ typedef struct EventlogCaptureSlot
 /* Who is asleep, and what they are woken for. */
 typedef struct EventlogCaptureShared
 {
-	pg_atomic_uint32 nasleep;	/* decoders that wait for WAL */
+	pg_atomic_uint32 ndecoders; /* there are */
+	char		pad[PG_CACHE_LINE_SIZE];	/* what follows changes often */
+	pg_atomic_uint32 nasleep;	/* of them, those that wait for WAL */
 	pg_atomic_uint64 commit_lsn;	/* end of the newest commit seen by a wake-up */
 	EventlogCaptureSlot slots[EVENTLOG_MAX_CAPTURES];
 } EventlogCaptureShared;

@@ -299,7 +299,9 @@ eventlog_capture_prepare(EventlogCapture *capture, EventlogCaptureSlot *slot,
 		start_anew(capture, slot, encoder, sink);
 	}
 
-	progress = replorigin_session_get_progress(false);
+
+	/* flushed, so that the slot can be confirmed up to there */
+	progress = replorigin_session_get_progress(true);
 	*after_commit = progress != capture->start_lsn;
 	return progress;
 }
