@@ -233,6 +233,13 @@ eventlog_user_owns_database(Oid dboid)
 #define EVENTLOG_RUN_ONCE_ARG		, execute_once
 #endif
 
+/* 18: publications can publish generated columns (7054186c4e). */
+#if PG_VERSION_NUM >= 180000
+#define EVENTLOG_PUBLISHES_GENERATED	true
+#else
+#define EVENTLOG_PUBLISHES_GENERATED	false
+#endif
+
 /*
  * 18: vacuum_delay_point tells VACUUM from ANALYZE (e5b0b0ce150),
  * vac_update_relstats counts pages that are all frozen (99f8f3fbbc8),
