@@ -68,6 +68,9 @@ extern EventlogCapture *eventlog_capture_load(const char *name, int32 id, bool l
 /* Tell shared memory of all captures of this database. */
 extern void eventlog_capture_register_all(void);
 
+/* Raise if there is a capture in this database: the extension is to go. */
+extern void eventlog_capture_check_none(void);
+
 /* Add a row; returns the id. */
 extern int32 eventlog_capture_insert(const char *name, Oid owner, const char *publication,
 									 const char *topic_prefix, Jsonb *config);

@@ -172,6 +172,8 @@ eventlog_capture_load(const char *name, int32 id, bool lock, bool missing_ok)
 	char		nulls[3] = "  ";
 	Session		session;
 
+	if (missing_ok && !has_catalog())
+		return NULL;
 	values[0] = name != NULL ? CStringGetTextDatum(name) : (Datum) 0;
 	nulls[0] = name != NULL ? ' ' : 'n';
 	values[1] = Int32GetDatum(id);
@@ -225,6 +227,28 @@ eventlog_capture_register_all(void)
 		/* one that stands still for other reasons knows them itself */
 		eventlog_capture_note(MyDatabaseId, id, !rests);
 	}
+	end_sql(&session);
+}
+
+void
+eventlog_capture_check_none(void)
+{
+	Session		session;
+	char	   *name = NULL;
+
+	if (!has_catalog())
+		return;
+	begin_sql(&session);
+	if (SPI_execute("SELECT name FROM eventlog.capture ORDER BY id", true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read eventlog.capture");
+	if (SPI_processed > 0)
+		name = text_column(1);
+	if (name != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("extension pg_eventlog cannot be dropped while there are captures"),
+				 errdetail("Capture \"%s\" has a replication slot, which would stay and retain WAL.", name),
+				 errhint("Use eventlog.drop_capture().")));
 	end_sql(&session);
 }
 

@@ -28,6 +28,7 @@
 #include "miscadmin.h"
 #include "utils/syscache.h"
 
+#include "capture.h"
 #include "utility.h"
 #include "worker_slot.h"
 
@@ -134,10 +135,30 @@ wanted_alone(Node *statement)
 	return dboid;
 }
 
+/* Does a statement drop the extension? */
+static bool
+drops_extension(Node *statement)
+{
+	DropStmt   *drop = (DropStmt *) statement;
+	ListCell   *lc;
+
+	if (!IsA(statement, DropStmt) || drop->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(lc, drop->objects)
+	{
+		if (strcmp(strVal(lfirst(lc)), "pg_eventlog") == 0)
+			return OidIsValid(get_extension_oid("pg_eventlog", true));
+	}
+	return false;
+}
+
 void
 eventlog_utility_database_before(Node *statement)
 {
 	Oid			dboid = wanted_alone(statement);
+
+	if (drops_extension(statement))
+		eventlog_capture_check_none();
 
 	if (OidIsValid(dboid))
 		eventlog_slot_block(dboid);
