@@ -189,7 +189,7 @@ describe_type(Oid typid, int32 typmod)
 		type->kind = EVENTLOG_TYPE_MULTIRANGE;
 		type->element = describe_range_element(form->oid, true);
 	}
-	else if (IsTrueArrayType(form))
+	else if (IsTrueArrayType(form) && form->oid != INT2VECTOROID && form->oid != OIDVECTOROID)
 	{
 		type->kind = EVENTLOG_TYPE_ARRAY;
 		type->element = describe_type(form->typelem, type->typmod);

@@ -43,7 +43,11 @@ plan_default(EventlogValuePlan *plan, const EventlogColumnDesc *column)
 		return;
 	PG_TRY();
 	{
-		plan->write(&buf, plan, column->default_value, strlen(column->default_value));
+		if (plan->type->oid == NUMERICOID)
+			eventlog_value_write_decimal_default(&buf, plan, column->default_value,
+												 strlen(column->default_value));
+		else
+			plan->write(&buf, plan, column->default_value, strlen(column->default_value));
 		plan->default_value = piece_of(&buf);
 	}
 	PG_CATCH();

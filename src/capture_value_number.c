@@ -5,17 +5,21 @@
  *
  * Floats are spelled as Java's Double.toString spells them: the shortest
  * digits (which the server prints, too), with an exponent from 1e7 up and
- * below 1e-3.  Precise numerics are the unscaled integer in two's complement,
+ * below 1e-3; in compatible mode also with the digits too many that Java 17
+ * gives large whole numbers.  Precise numerics are the unscaled integer in two's complement,
  * in base64; without a declared scale they come with their own.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "common/shortest_dec.h"
+#include "port/pg_bitutils.h"
 #include "port/pg_bswap.h"
+#include "utils/builtins.h"
 
 #include "capture_value_plan.h"
 
@@ -150,6 +154,47 @@ eventlog_json_java_number(EventlogBuf *out, const char *text, int32 len)
 	return true;
 }
 
+/*
+ * Java 17 does not look for the shortest digits of a whole number below 2^63:
+ * it rounds the number's own digits at the place that one bit of the mantissa
+ * is certain to tell.  mantissa is 24 or 53.
+ */
+static void
+put_java_whole(EventlogBuf *out, double value, int mantissa)
+{
+	bool		negative = value < 0;
+	uint64		whole = (uint64) (negative ? -value : value);
+	int			bits = pg_leftmost_one_pos64(whole);
+	char		digits[MAXINT8LEN + 1];
+	int			n;
+	int			exponent = 0;
+
+	if (bits > mantissa)
+	{
+		/* digits in a power of two, less one */
+		int			drop = (bits - mantissa - 1) * 30103 / 100000;
+		uint64		power = 1;
+
+		for (int i = 0; i < drop; i++)
+			power *= 10;
+		whole = (whole + power / 2) / power;
+		exponent = drop;
+	}
+	n = pg_ulltoa_n(whole, digits);
+	exponent += n - 1;
+	while (n > 1 && digits[n - 1] == '0')
+		n--;
+	put_java_number(out, negative, digits, n, exponent);
+}
+
+static bool
+is_java_whole(double value, int mantissa)
+{
+	double		limit = mantissa == FLT_MANT_DIG ? 16777216.0 : 9007199254740992.0;
+
+	return fabs(value) >= limit && fabs(value) < 9223372036854775808.0;
+}
+
 /* NaN and infinities are strings in JSON. */
 static void
 put_special(EventlogBuf *out, const char *text, int32 len)
@@ -157,27 +202,6 @@ put_special(EventlogBuf *out, const char *text, int32 len)
 	eventlog_json_literal(out, "\"");
 	eventlog_json_raw(out, text, len);
 	eventlog_json_literal(out, "\"");
-}
-
-void
-eventlog_value_write_float(EventlogBuf *out, const EventlogValuePlan *plan,
-						   const char *text, int32 len)
-{
-	if (is_special(text, len))
-		put_special(out, text, len);
-	else if (!eventlog_json_java_number(out, text, len))
-		eventlog_value_malformed(plan);
-}
-
-static void
-put_double(EventlogBuf *out, double value)
-{
-	char		buf[DOUBLE_SHORTEST_DECIMAL_LEN];
-
-	if (isinf(value))
-		put_special(out, value > 0 ? "Infinity" : "-Infinity", value > 0 ? 8 : 9);
-	else
-		eventlog_json_java_number(out, buf, double_to_shortest_decimal_bufn(value, buf));
 }
 
 /* strtod on text that does not end in a null byte. */
@@ -197,6 +221,50 @@ text_to_double(const char *text, int32 len, const EventlogValuePlan *plan)
 	if (copy != space)
 		pfree(copy);
 	return value;
+}
+
+/* Large whole numbers, which Java spells in its own way; false: it is none. */
+static bool
+write_java_whole(EventlogBuf *out, const EventlogValuePlan *plan, const char *text, int32 len)
+{
+	int			mantissa = plan->connect == EVENTLOG_CONNECT_FLOAT ? FLT_MANT_DIG : DBL_MANT_DIG;
+	double		value;
+
+	/* such numbers have many digits, or an exponent */
+	if (len < 8 && memchr(text, 'e', len) == NULL)
+		return false;
+	value = text_to_double(text, len, plan);
+	if (mantissa == FLT_MANT_DIG)
+		value = (float) value;
+	if (!is_java_whole(value, mantissa))
+		return false;
+	put_java_whole(out, value, mantissa);
+	return true;
+}
+
+void
+eventlog_value_write_float(EventlogBuf *out, const EventlogValuePlan *plan,
+						   const char *text, int32 len)
+{
+	if (is_special(text, len))
+		put_special(out, text, len);
+	else if (plan->modes->compatible && len >= 5 && write_java_whole(out, plan, text, len))
+		return;
+	else if (!eventlog_json_java_number(out, text, len))
+		eventlog_value_malformed(plan);
+}
+
+static void
+put_double(EventlogBuf *out, double value, const EventlogValuePlan *plan)
+{
+	char		buf[DOUBLE_SHORTEST_DECIMAL_LEN];
+
+	if (isinf(value))
+		put_special(out, value > 0 ? "Infinity" : "-Infinity", value > 0 ? 8 : 9);
+	else if (plan->modes->compatible && is_java_whole(value, DBL_MANT_DIG))
+		put_java_whole(out, value, DBL_MANT_DIG);
+	else
+		eventlog_json_java_number(out, buf, double_to_shortest_decimal_bufn(value, buf));
 }
 
 /* --- points --- */
@@ -296,15 +364,14 @@ parse_decimal(Decimal *d, const char *text, int32 len, int min_scale,
 
 /* A numeric never has digits beyond its column's scale, but a default may. */
 static void
-cut_to_scale(Decimal *d, int scale)
+cut_to_scale(Decimal *d, int scale, const EventlogValuePlan *plan)
 {
-	while (d->scale > scale && d->scale > 0)
+	for (; d->scale > scale && d->scale > 0; d->scale--)
 	{
-		d->scale--;
+		if (d->digits[d->ndigits - 1] != '0')
+			eventlog_value_malformed(plan);
 		if (d->ndigits > 1)
 			d->ndigits--;
-		else
-			d->digits[0] = '0';
 	}
 }
 
@@ -501,7 +568,7 @@ write_double(EventlogBuf *out, const EventlogValuePlan *plan, const char *text, 
 	if (is_special(text, len))
 		put_special(out, text, len);
 	else
-		put_double(out, text_to_double(text, len, plan));
+		put_double(out, text_to_double(text, len, plan), plan);
 }
 
 /* numeric(p,s): base64, or a JSON number with decimal.format=NUMERIC */
@@ -516,7 +583,7 @@ write_precise(EventlogBuf *out, const EventlogValuePlan *plan, const char *text,
 		return;
 	}
 	parse_decimal(&d, text, len, plan->scale, plan);
-	cut_to_scale(&d, Max(plan->scale, 0));
+	cut_to_scale(&d, Max(plan->scale, 0), plan);
 	if (plan->modes->decimal_numeric)
 		put_big_decimal(out, &d);
 	else
@@ -542,6 +609,30 @@ write_variable(EventlogBuf *out, const EventlogValuePlan *plan, const char *text
 	eventlog_json_literal(out, ",\"value\":");
 	put_unscaled(out, &d);
 	eventlog_json_literal(out, "}");
+	free_decimal(&d);
+}
+
+/*
+ * A default of numeric(p,s), which need not have been written with s digits:
+ * make its text what the column's value prints.
+ */
+void
+eventlog_value_write_decimal_default(EventlogBuf *out, const EventlogValuePlan *plan,
+									 const char *text, int32 len)
+{
+	EventlogBuf scaled = {0};
+	Decimal		d;
+
+	if (plan->precision == 0 || is_special(text, len))
+	{
+		plan->write(out, plan, text, len);
+		return;
+	}
+	parse_decimal(&d, text, len, plan->scale, plan);
+	cut_to_scale(&d, Max(plan->scale, 0), plan);
+	put_plain(&scaled, &d);
+	plan->write(out, plan, scaled.data + 1, scaled.len - 2);
+	eventlog_buf_free(&scaled);
 	free_decimal(&d);
 }
 
@@ -642,7 +733,7 @@ write_money(EventlogBuf *out, const EventlogValuePlan *plan, const char *text, i
 	len = plain_money(plain, text, len);
 	parse_decimal(&d, plain, len, MONEY_SCALE, plan);
 	if (plan->modes->decimal == EVENTLOG_DECIMAL_DOUBLE)
-		put_double(out, text_to_double(plain, len, plan));
+		put_double(out, text_to_double(plain, len, plan), plan);
 	else if (plan->modes->decimal != EVENTLOG_DECIMAL_PRECISE)
 		put_plain(out, &d);
 	else if (plan->modes->decimal_numeric)

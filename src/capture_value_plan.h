@@ -87,6 +87,8 @@ pg_attribute_noreturn() extern void eventlog_value_malformed(const EventlogValue
 
 /* capture_value_number.c */
 extern void eventlog_value_plan_numeric(EventlogValuePlan *plan);
+extern void eventlog_value_write_decimal_default(EventlogBuf *out, const EventlogValuePlan *plan,
+												 const char *text, int32 len);
 extern void eventlog_value_plan_money(EventlogValuePlan *plan);
 extern void eventlog_value_write_float(EventlogBuf *out, const EventlogValuePlan *plan,
 									   const char *text, int32 len);
