@@ -294,8 +294,8 @@ sub mask_change
 	{
 		my ($ms, $us, $ns) = map { $at{"$prefix$_"} } qw(ts_ms ts_us ts_ns);
 
-		$$holds{"${prefix}ts_us fits ts_ms"} = int($us / 1000) == $ms if defined $ms && defined $us;
-		$$holds{"${prefix}ts_ns fits ts_us"} = int($ns / 1000) == $us if defined $us && defined $ns;
+		$$holds{"${prefix}ts_us fits ts_ms"} = thousandth($us) == $ms if defined $ms && defined $us;
+		$$holds{"${prefix}ts_ns fits ts_us"} = thousandth($ns) == $us if defined $us && defined $ns;
 	}
 	$$holds{'source.ts_ns is whole microseconds'} = $at{'source.ts_ns'} % 1000 == 0 if defined $at{'source.ts_ns'};
 	$$holds{'source.ts_ms is of late'} = abs($at{ts_ms} - $at{'source.ts_ms'}) < 3_600_000
@@ -334,6 +334,13 @@ sub mask_change
 		$$holds{'transaction.id has lsn'}  = $2 eq ($$facts{lsn}  // '');
 		$hide->(member($value, 'transaction', 'id'), '.*', 'txId:lsn');
 	}
+}
+
+# A division of its own: the usual one is of floating-point numbers.
+sub thousandth
+{
+	use integer;
+	return $_[0] / 1000;
 }
 
 # Rows of the signal table that tell where an incremental snapshot's window

@@ -93,6 +93,7 @@ is(json_text("a\"b\\c\n\x01\xc3\xa9"), "\"a\\\"b\\\\c\\n\\u0001\xc3\xa9\"", 'byt
 
 is(differences(\@expected, \@expected), '', 'records are like themselves');
 is(differences(\@expected, \@got),      '', 'and like those of another run');
+is(differences(\@expected, [ recorded(1_763_943_843_999_999 + $_, 474_320_288, 4_871, 176) ]), '', "as well $_ microseconds later") foreach 0 .. 20;
 is(differences(\@expected, [ $got[0], @got ]), '', 'the number of heartbeats varies');
 is(differences(\@expected, \@got, since => 1_895_346_000_000, until => 1_895_347_000_000), '', 'times are those of the run');
 isnt(differences(\@expected, \@got, since => 1_895_346_299_100, until => 1_895_347_000_000), '', 'a time before the run is noticed');
