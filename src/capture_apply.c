@@ -409,8 +409,9 @@ apply_truncate(Cursor *c)
 static bool
 apply_logical_message(Cursor *c, XLogRecPtr lsn)
 {
+	/* one outside of a transaction has the time of the last commit, as Debezium's */
 	EventlogSource alone = {.lsn = lsn,.last_commit_lsn = source.last_commit_lsn,
-	.xmin = source.xmin};
+		.xmin = source.xmin,.time = source.time != 0 ? source.time : GetCurrentTimestamp()};
 	bool		transactional = (get_byte(c) & 1) != 0;
 	const char *prefix;
 	uint32		len;
@@ -422,6 +423,8 @@ apply_logical_message(Cursor *c, XLogRecPtr lsn)
 	need(c, len);
 	if (len > PG_INT32_MAX)
 		bad_message();
+	if (!transactional)
+		source.last_commit_lsn = alone.last_commit_lsn = lsn;
 	from = transactional ? &source : &alone;
 	if (hooks.message == NULL ||
 		!hooks.message(hooks.arg, from, transactional, prefix, c->next, (int32) len))
@@ -766,6 +769,7 @@ eventlog_apply_message(uint32 kind, XLogRecPtr lsn, const char *bytes, uint32 le
 		case 'B':
 			(void) get_int64(&c);	/* final LSN */
 			*time = (TimestampTz) get_int64(&c);
+			source.lsn = lsn;	/* of its first change */
 			begin_transaction(get_int32(&c), *time);
 			return EVENTLOG_APPLIED_BEGIN;
 		case 'C':
