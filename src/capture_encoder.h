@@ -13,6 +13,7 @@
 #ifndef EVENTLOG_CAPTURE_ENCODER_H
 #define EVENTLOG_CAPTURE_ENCODER_H
 
+#include "access/transam.h"
 #include "access/xlogdefs.h"
 #include "datatype/timestamp.h"
 

@@ -12,6 +12,8 @@
 #ifndef EVENTLOG_CAPTURE_VALUE_PLAN_H
 #define EVENTLOG_CAPTURE_VALUE_PLAN_H
 
+#include "compat.h"
+
 #include "capture_value.h"
 
 /* What a Connect schema says of a value's type. */
@@ -83,7 +85,7 @@ extern void eventlog_value_write_raw(EventlogBuf *out, const EventlogValuePlan *
 									 const char *text, int32 len);
 extern void eventlog_value_write_always_null(EventlogBuf *out, const EventlogValuePlan *plan,
 											 const char *text, int32 len);
-pg_attribute_noreturn() extern void eventlog_value_malformed(const EventlogValuePlan *plan);
+pg_noreturn extern void eventlog_value_malformed(const EventlogValuePlan *plan);
 
 /* capture_value_number.c */
 extern void eventlog_value_plan_numeric(EventlogValuePlan *plan);
