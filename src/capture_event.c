@@ -117,10 +117,25 @@ eventlog_event_init(EventlogEncoder *encoder)
 	encoder->source_start = keep(out);
 
 	out->len = 0;
-	eventlog_json_literal(out, "\",\"db\":");
+	eventlog_json_literal(out, ",\"db\":");
 	eventlog_json_string(out, encoder->database, (int32) strlen(encoder->database));
 	eventlog_json_literal(out, ",\"sequence\":\"[");
 	encoder->source_middle = keep(out);
+}
+
+/*
+ * Debezium leaves the marker of a streamed change null, and has "false" as the
+ * default that takes its place.
+ */
+static void
+write_marker(EventlogBuf *out, const EventlogEncoder *encoder, EventlogSnapshotMarker marker)
+{
+	const EventlogValueModes *modes = &encoder->config->values;
+
+	if (marker == EVENTLOG_MARKER_FALSE && modes->compatible && !modes->null_is_default)
+		eventlog_json_literal(out, "null");
+	else
+		eventlog_json_string(out, marker_names[marker], (int32) strlen(marker_names[marker]));
 }
 
 /* Render what depends on the transaction only. */
@@ -136,8 +151,8 @@ render_source(EventlogEncoder *encoder, const EventlogSource *source)
 	head->len = 0;
 	eventlog_json_text(head, encoder->source_start);
 	eventlog_json_int(head, micros / 1000);
-	eventlog_json_literal(head, ",\"snapshot\":\"");
-	eventlog_json_raw(head, marker_names[source->marker], strlen(marker_names[source->marker]));
+	eventlog_json_literal(head, ",\"snapshot\":");
+	write_marker(head, encoder, source->marker);
 	eventlog_json_text(head, encoder->source_middle);
 	if (source->last_commit_lsn == InvalidXLogRecPtr)
 		eventlog_json_literal(head, "null,");
