@@ -79,6 +79,7 @@ if [ -n "$sql$specs" ]; then
 	server_init <<-CONF
 		fsync = off
 		max_prepared_transactions = 10
+		wal_level = logical
 		log_statement = none
 	CONF
 	server_start
