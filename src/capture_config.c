@@ -724,10 +724,10 @@ check_together(Parser *parser)
 		not_supported(ec->key_converter != EVENTLOG_CONVERTER_JSON ? "key.converter" :
 					  "value.converter",
 					  "The string converter is for format \"outbox\".");
-	if (ec->key_schemas && ec->key_converter != EVENTLOG_CONVERTER_JSON)
-		bad_value("key.converter.schemas.enable", "true", "the JSON converter for schemas");
-	if (ec->value_schemas && ec->value_converter != EVENTLOG_CONVERTER_JSON)
-		bad_value("value.converter.schemas.enable", "true", "the JSON converter for schemas");
+	if (config->format == EVENTLOG_FORMAT_OUTBOX && (ec->key_schemas || ec->value_schemas))
+		not_supported(ec->key_schemas ? "key.converter.schemas.enable" :
+					  "value.converter.schemas.enable",
+					  "Format \"outbox\" writes no schemas.");
 }
 
 EventlogCaptureConfig *

@@ -315,6 +315,7 @@ eventlog_encoder_delete(EventlogEncoder *encoder, EventlogEncoderTable *table,
 			eventlog_flat_delete(encoder, table, source, old_kind, old);
 			break;
 		case EVENTLOG_FORMAT_OUTBOX:
+			eventlog_metadata_count(encoder, table, source);
 			break;				/* the outbox may be emptied */
 	}
 	pop_context(&context);

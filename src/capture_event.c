@@ -17,9 +17,6 @@
 
 #include "capture_event.h"
 
-#define HEADER_NEW_KEY	"__debezium.newkey"
-#define HEADER_OLD_KEY	"__debezium.oldkey"
-
 static const char *const marker_names[] = {
 	[EVENTLOG_MARKER_FALSE] = "false",
 	[EVENTLOG_MARKER_TRUE] = "true",
@@ -49,13 +46,13 @@ eventlog_event_add_text_header(EventlogEncoder *encoder, const char *name,
 {
 	EventlogBuf *json = &encoder->scratch;
 
-	if (len < 0)
+	if (len < 0 && encoder->config->compatible &&
+		encoder->ec->header_converter == EVENTLOG_CONVERTER_JSON)
 	{
-		/* a null: JsonConverter without schemas writes it as a null, too */
-		eventlog_batch_add_header(&encoder->headers, name, (int32) strlen(name), NULL, -1);
-		return;
+		value = "null";			/* JSON's, not Kafka's */
+		len = 4;
 	}
-	if (encoder->ec->header_converter == EVENTLOG_CONVERTER_JSON)
+	else if (len >= 0 && encoder->ec->header_converter == EVENTLOG_CONVERTER_JSON)
 	{
 		json->len = 0;
 		eventlog_json_string(json, value, len);
@@ -390,7 +387,7 @@ emit_delete(EventlogEncoder *encoder, EventlogEncoderTable *table, const Eventlo
 	if (row != NULL)
 		set_other_key(encoder, table, row, 'N');
 	write_envelope(encoder, table, 'd', source, old_kind, old, NULL);
-	nheaders = write_headers(encoder, row == NULL ? NULL : HEADER_NEW_KEY,
+	nheaders = write_headers(encoder, row == NULL ? NULL : EVENTLOG_HEADER_NEW_KEY,
 							 encoder->other_key.data, encoder->other_key.len);
 	emit_row(encoder, table, has_key, true, nheaders);
 	if (encoder->ec->tombstones)
@@ -416,9 +413,10 @@ is_unchanged(const EventlogEncoderTable *table, const EventlogColumnValue *old,
 	return true;
 }
 
-static bool
-key_is_changed(EventlogEncoder *encoder, EventlogEncoderTable *table, char old_kind,
-			   const EventlogColumnValue *old, const EventlogColumnValue *row)
+bool
+eventlog_event_key_is_changed(EventlogEncoder *encoder, EventlogEncoderTable *table,
+							  char old_kind, const EventlogColumnValue *old,
+							  const EventlogColumnValue *row)
 {
 	if (old_kind == 0 || table->nkeys == 0)
 		return false;
@@ -442,7 +440,7 @@ eventlog_event_update(EventlogEncoder *encoder, EventlogEncoderTable *table,
 	if (encoder->ec->skip_unchanged && old_kind == 'O' && is_unchanged(table, old, row))
 		return;
 
-	if (!key_is_changed(encoder, table, old_kind, old, row))
+	if (!eventlog_event_key_is_changed(encoder, table, old_kind, old, row))
 	{
 		if (config->skip_update)
 			return;
@@ -461,7 +459,7 @@ eventlog_event_update(EventlogEncoder *encoder, EventlogEncoderTable *table,
 		has_key = set_key(encoder, table, row, 'N');
 		write_envelope(encoder, table, 'c', source, 0, old, row);
 		emit_row(encoder, table, has_key, true,
-				 write_headers(encoder, HEADER_OLD_KEY, encoder->other_key.data,
+				 write_headers(encoder, EVENTLOG_HEADER_OLD_KEY, encoder->other_key.data,
 							   encoder->other_key.len));
 	}
 }
@@ -497,10 +495,9 @@ make_label(EventlogEncoder *encoder, EventlogField *field, bool first)
 	field->label = keep(out);
 }
 
-/* Fill in a field for a column; false if its type is left out. */
-static bool
-make_field(EventlogEncoder *encoder, EventlogEncoderTable *table, int column,
-		   EventlogField *field, bool first)
+bool
+eventlog_event_make_field(EventlogEncoder *encoder, EventlogEncoderTable *table, int column,
+						  EventlogField *field, bool first)
 {
 	const EventlogColumnDesc *desc = &table->desc->columns[column];
 
@@ -511,6 +508,7 @@ make_field(EventlogEncoder *encoder, EventlogEncoderTable *table, int column,
 		return false;
 	field->name = eventlog_adjust_name(encoder->ec->field_names, desc->name, false);
 	make_label(encoder, field, first);
+	eventlog_mask_prepare(encoder, field, desc, psprintf("%s.%s", table->full_name, desc->name));
 	return true;
 }
 
@@ -529,10 +527,8 @@ prepare_fields(EventlogEncoder *encoder, EventlogEncoderTable *table)
 		if ((ec->column_include.n > 0 && !eventlog_patterns_match(&ec->column_include, name)) ||
 			eventlog_patterns_match(&ec->column_exclude, name))
 			continue;
-		if (!make_field(encoder, table, i, field, table->nfields == 0))
-			continue;
-		eventlog_mask_prepare(encoder, field, &desc->columns[i], name);
-		table->nfields++;
+		if (eventlog_event_make_field(encoder, table, i, field, table->nfields == 0))
+			table->nfields++;
 	}
 }
 
@@ -577,8 +573,12 @@ prepare_keys(EventlogEncoder *encoder, EventlogEncoderTable *table)
 	table->keys = palloc(sizeof(EventlogField) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
-		if (make_field(encoder, table, columns[i], &table->keys[table->nkeys], table->nkeys == 0))
-			table->nkeys++;
+		EventlogField *field = &table->keys[table->nkeys];
+
+		if (!eventlog_event_make_field(encoder, table, columns[i], field, table->nkeys == 0))
+			continue;
+		field->mask = NULL;		/* keys are told apart by their values */
+		table->nkeys++;
 	}
 }
 
@@ -605,5 +605,5 @@ eventlog_event_prepare(EventlogEncoder *encoder, EventlogEncoderTable *table)
 		table->topic = eventlog_encoder_topic(encoder,
 											  psprintf("%s%s%s%s%s", encoder->prefix, delimiter,
 													   desc->schema, delimiter, desc->name),
-											  encoder->config->format == EVENTLOG_FORMAT_FLAT);
+											  false);
 }

@@ -10,7 +10,7 @@
  * capture_event_schema.c		the Connect schemas around them, if asked for
  * capture_metadata.c	transaction records, heartbeats, messages, notifications
  * capture_flat.c		the unwrapped row
- * capture_outbox.c		the outbox
+ * capture_outbox.c		the outbox; capture_outbox_json.c expands its payload
  *
  *-------------------------------------------------------------------------
  */
@@ -140,7 +140,6 @@ typedef struct EventlogEncoderConfig
 	char	   *outbox_timestamp;	/* NULL: none */
 	char	   *outbox_schema_version;	/* NULL: none */
 	char	   *outbox_route;
-	text	   *outbox_route_regex;
 	char	   *outbox_topic;	/* with ${routedByValue} */
 	bool		outbox_tombstone;
 	bool		outbox_expand;
@@ -252,6 +251,9 @@ struct EventlogEncoder
 	EventlogCaptureTopic *notification_topic;
 };
 
+#define EVENTLOG_HEADER_NEW_KEY	"__debezium.newkey"
+#define EVENTLOG_HEADER_OLD_KEY	"__debezium.oldkey"
+
 #define EVENTLOG_DEBEZIUM_VERSION	"3.2.3.Final"
 
 #define eventlog_json_text(out, text)	eventlog_json_raw((out), (text).data, (text).len)
@@ -309,7 +311,16 @@ extern void eventlog_event_write_source(EventlogBuf *out, EventlogEncoder *encod
 extern void eventlog_event_write_value(EventlogBuf *out, const EventlogField *field,
 									   const EventlogColumnValue *value, char kind);
 
-/* Begin the headers with those of the context; their count. */
+/* Fill in a field for a column; false if its type is left out. */
+extern bool eventlog_event_make_field(EventlogEncoder *encoder, EventlogEncoderTable *table,
+									  int column, EventlogField *field, bool first);
+
+/* Has the row got another key?  Then the old one is in encoder->other_key. */
+extern bool eventlog_event_key_is_changed(EventlogEncoder *encoder, EventlogEncoderTable *table,
+										  char old_kind, const EventlogColumnValue *old,
+										  const EventlogColumnValue *row);
+
+/* Append the headers of the context; their count. */
 extern int32 eventlog_event_context_headers(EventlogEncoder *encoder);
 
 /* A header whose value is a text, as the header converter writes it. */
@@ -347,6 +358,10 @@ extern void eventlog_metadata_init(EventlogEncoder *encoder);
 extern void eventlog_metadata_block(EventlogBuf *out, EventlogEncoder *encoder,
 									EventlogEncoderTable *table, const EventlogSource *source);
 
+/* Count an event of a format that has no such block. */
+extern void eventlog_metadata_count(EventlogEncoder *encoder, EventlogEncoderTable *table,
+									const EventlogSource *source);
+
 /* --- capture_flat.c --- */
 
 extern void eventlog_flat_row(EventlogEncoder *encoder, EventlogEncoderTable *table, char op,
@@ -367,6 +382,8 @@ extern void eventlog_outbox_update(EventlogEncoder *encoder, EventlogEncoderTabl
 								   const EventlogSource *source, char old_kind,
 								   const EventlogColumnValue *old,
 								   const EventlogColumnValue *row);
+extern bool eventlog_outbox_expand(EventlogBuf *out, EventlogEncoder *encoder,
+								   const char *text, int32 len);
 extern void eventlog_outbox_message(EventlogEncoder *encoder, const EventlogSource *source,
 									const char *prefix, const char *content, int32 len);
 

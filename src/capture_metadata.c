@@ -119,18 +119,20 @@ write_id(EventlogBuf *out, const EventlogSource *source)
 	eventlog_json_literal(out, "\"");
 }
 
-void
-eventlog_metadata_block(EventlogBuf *out, EventlogEncoder *encoder, EventlogEncoderTable *table,
-						const EventlogSource *source)
+/* Is the event one of a transaction that is counted? */
+static bool
+is_counted(const EventlogEncoder *encoder, const EventlogSource *source)
+{
+	return encoder->transaction != 0 && TransactionIdIsValid(source->xid) &&
+		source->marker == EVENTLOG_MARKER_FALSE;
+}
+
+/* The collection of an event that is now counted; table is NULL for messages. */
+static EventlogCollection *
+count(EventlogEncoder *encoder, EventlogEncoderTable *table)
 {
 	int			collection;
 
-	if (!encoder->config->transaction_metadata || encoder->transaction == 0 ||
-		!TransactionIdIsValid(source->xid) || source->marker != EVENTLOG_MARKER_FALSE)
-	{
-		eventlog_json_literal(out, "null");
-		return;
-	}
 	if (table == NULL)
 		collection = message_collection(encoder);
 	else
@@ -142,12 +144,37 @@ eventlog_metadata_block(EventlogBuf *out, EventlogEncoder *encoder, EventlogEnco
 		}
 		collection = table->collection;
 	}
+	encoder->events++;
+	encoder->collections[collection].count++;
+	return &encoder->collections[collection];
+}
+
+void
+eventlog_metadata_count(EventlogEncoder *encoder, EventlogEncoderTable *table,
+						const EventlogSource *source)
+{
+	if (is_counted(encoder, source))
+		(void) count(encoder, table);
+}
+
+void
+eventlog_metadata_block(EventlogBuf *out, EventlogEncoder *encoder, EventlogEncoderTable *table,
+						const EventlogSource *source)
+{
+	const EventlogCollection *collection;
+
+	if (!is_counted(encoder, source))
+	{
+		eventlog_json_literal(out, "null");
+		return;
+	}
+	collection = count(encoder, table);
 	eventlog_json_literal(out, "{\"id\":");
 	write_id(out, source);
 	eventlog_json_literal(out, ",\"total_order\":");
-	eventlog_json_int(out, ++encoder->events);
+	eventlog_json_int(out, encoder->events);
 	eventlog_json_literal(out, ",\"data_collection_order\":");
-	eventlog_json_int(out, ++encoder->collections[collection].count);
+	eventlog_json_int(out, collection->count);
 	eventlog_json_literal(out, "}");
 }
 
@@ -202,8 +229,7 @@ emit_transaction(EventlogEncoder *encoder, const EventlogSource *source, bool en
 void
 eventlog_encoder_begin(EventlogEncoder *encoder, const EventlogSource *source)
 {
-	if (!encoder->config->transaction_metadata ||
-		encoder->config->format != EVENTLOG_FORMAT_DEBEZIUM)
+	if (!encoder->config->transaction_metadata)
 		return;
 	encoder->transaction = ++encoder->transactions;
 	encoder->events = 0;
@@ -293,7 +319,7 @@ eventlog_encoder_message(EventlogEncoder *encoder, const EventlogSource *source,
 	if (!message_is_wanted(encoder, prefix))
 		return;
 	eventlog_event_clock(encoder);
-	if (encoder->config->format == EVENTLOG_FORMAT_OUTBOX)
+	if (encoder->config->format == EVENTLOG_FORMAT_OUTBOX && !encoder->config->compatible)
 	{
 		eventlog_outbox_message(encoder, source, prefix, content, len);
 		return;
