@@ -648,6 +648,14 @@ read_format_properties(Parser *parser)
 	{
 		char	   *regex = given_value(parser, "route.topic.regex", ROUTE_REGEX);
 
+		/* by default an event is what its producer wrote, not JSON around it */
+		if (!compatible && find_given(parser, "key.converter") == NULL)
+			ec->key_converter = EVENTLOG_CONVERTER_STRING;
+		if (!compatible && find_given(parser, "value.converter") == NULL)
+			ec->value_converter = EVENTLOG_CONVERTER_STRING;
+		if (!compatible && find_given(parser, "header.converter") == NULL)
+			ec->header_converter = EVENTLOG_CONVERTER_SIMPLE;
+
 		/* the server's expressions have no named groups */
 		if (strcmp(regex, ROUTE_REGEX) != 0)
 			not_supported("route.topic.regex", "The value of route.by.field is taken as a whole.");
