@@ -75,6 +75,7 @@ static EventlogEncoder *encoder = NULL;
 static EventlogCaptureSink *sink = NULL;
 static bool finished = false;	/* there is nothing more to do */
 static bool had_errors = false;
+static bool again = false;		/* to be started at once */
 
 /* Our transaction. */
 static bool is_open = false;
@@ -431,6 +432,14 @@ leave(int code, Datum arg)
 	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
 	if (my_slot->decoder_pid != 0)
 		kill(my_slot->decoder_pid, SIGTERM);
+	if (!finished && !had_errors && !again && !eventlog_worker_told_to_leave())
+	{
+		/* by a FATAL: most likely it could not connect */
+		had_errors = true;
+		eventlog_slot_note_error_locked(&my_slot->history,
+										"worker ended; the server's log says why");
+		eventlog_shared->rescan = true;
+	}
 	my_slot->history.finished_at = now;
 	my_slot->due = now;
 	if (had_errors)
@@ -493,7 +502,10 @@ failed(const char *message)
 	LWLockRelease(eventlog_shared->lock);
 	if (row != NULL && capture->config->dead_letter_topic != NULL &&
 		pg_atomic_read_u64(&my_slot->careful_lsn) < lsn)
+	{
 		pg_atomic_write_u64(&my_slot->careful_lsn, lsn);
+		again = true;
+	}
 	else
 		had_errors = true;
 }

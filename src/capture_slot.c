@@ -333,6 +333,19 @@ eventlog_capture_launcher_enter_locked(void)
 	}
 }
 
+void
+eventlog_capture_sweep_locked(bool (*is_known) (Oid dboid))
+{
+	for (int i = 0; i < EVENTLOG_MAX_CAPTURES; i++)
+	{
+		EventlogCaptureSlot *slot = &eventlog_captures->slots[i];
+
+		if (OidIsValid(slot->dboid) && slot->state == EVENTLOG_WORKER_NONE &&
+			slot->decoder_pid == 0 && !is_known(slot->dboid))
+			clear_slot(slot);
+	}
+}
+
 /* Forget appenders that have ended without having come up. */
 static void
 reap(TimestampTz now)

@@ -123,6 +123,9 @@ extern bool eventlog_capture_send_away_locked(Oid dboid, bool ask);
 extern void eventlog_capture_launch(TimestampTz now, TimestampTz *next);
 extern void eventlog_capture_launcher_enter_locked(void);
 
+/* ... forget captures of databases that are gone. */
+extern void eventlog_capture_sweep_locked(bool (*is_known) (Oid dboid));
+
 /* The slot of a capture, or NULL.  Lock held, shared will do. */
 extern EventlogCaptureSlot *eventlog_capture_find_locked(Oid dboid, int32 id);
 

@@ -75,6 +75,12 @@ find_known(Oid dboid)
 	return NULL;
 }
 
+static bool
+is_known(Oid dboid)
+{
+	return find_known(dboid) != NULL;
+}
+
 static int
 slot_number(const EventlogDatabase *slot)
 {
@@ -140,6 +146,7 @@ scan_databases(void)
 			find_known(slot->dboid) == NULL)
 			slot->dboid = InvalidOid;
 	}
+	eventlog_capture_sweep_locked(is_known);
 	LWLockRelease(eventlog_shared->lock);
 }
 

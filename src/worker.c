@@ -122,6 +122,12 @@ eventlog_worker_run(void (*body)(void), void (*failed)(const char *message))
 	return ok;
 }
 
+bool
+eventlog_worker_told_to_leave(void)
+{
+	return told_to_leave;
+}
+
 void
 eventlog_worker_check(void)
 {

@@ -46,6 +46,9 @@ extern bool eventlog_worker_run(void (*body)(void), void (*failed)(const char *m
  */
 extern void eventlog_worker_check(void);
 
+/* Has this worker been told to end?  For exit callbacks. */
+extern bool eventlog_worker_told_to_leave(void);
+
 /* What a maintenance worker is doing, for views; no line breaks. */
 extern void eventlog_worker_progress(const char *fmt, ...) pg_attribute_printf(1, 2);
 
