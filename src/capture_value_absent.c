@@ -254,8 +254,6 @@ put_unavailable(EventlogBuf *out, const EventlogValuePlan *plan)
 {
 	const EventlogValueModes *modes = plan->modes;
 	const EventlogTypeDesc *type = plan->type;
-	bool		is_numeric = type->oid == NUMERICOID || type->oid == BITOID ||
-		type->oid == VARBITOID;
 
 	if (plan->write == eventlog_value_write_always_null)
 		eventlog_json_literal(out, "null");
@@ -271,10 +269,10 @@ put_unavailable(EventlogBuf *out, const EventlogValuePlan *plan)
 		else
 			put_placeholder(out, modes);
 	}
-	else if (plan->connect == EVENTLOG_CONNECT_BYTES && !is_numeric)
+	else if (plan->connect == EVENTLOG_CONNECT_BYTES && plan->binary)
 		put_placeholder_bytes(out, modes);
 	else if (plan->connect != EVENTLOG_CONNECT_STRING ||
-			 (type->oid == BYTEAOID && modes->binary != EVENTLOG_BINARY_HEX))
+			 (plan->binary && modes->binary != EVENTLOG_BINARY_HEX))
 		eventlog_json_literal(out, "null");
 	else
 		put_placeholder(out, modes);

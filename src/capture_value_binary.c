@@ -121,6 +121,7 @@ void
 eventlog_value_plan_bytea(EventlogValuePlan *plan)
 {
 	plan->write = write_bytea;
+	plan->binary = true;
 	plan->connect = plan->modes->binary == EVENTLOG_BINARY_BYTES ?
 		EVENTLOG_CONNECT_BYTES : EVENTLOG_CONNECT_STRING;
 }

@@ -64,6 +64,7 @@ struct EventlogValuePlan
 	EventlogConnectType connect;
 	const char *semantic;		/* the schema's name; NULL: none */
 	bool		optional;
+	bool		binary;			/* written by binary.handling.mode */
 
 	EventlogValuePlan *element; /* of an array */
 	int			nfields;		/* of a composite */
