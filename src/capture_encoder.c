@@ -109,6 +109,29 @@ copy_desc(const EventlogRelationDesc *desc)
 	return eventlog_desc_read(&bytes);
 }
 
+/* Has Debezium trouble with a name of the table? */
+static bool
+has_odd_names(const EventlogRelationDesc *desc)
+{
+	if (!eventlog_name_is_ascii(desc->schema) || !eventlog_name_is_ascii(desc->name))
+		return true;
+	for (int i = 0; i < desc->ncolumns; i++)
+	{
+		if (!eventlog_name_is_ascii(desc->columns[i].name))
+			return true;
+	}
+	return false;
+}
+
+static void
+prepare_table(EventlogEncoder *encoder, EventlogEncoderTable *table)
+{
+	eventlog_event_prepare(encoder, table);
+	eventlog_event_schema_prepare(encoder, table);
+	if (encoder->config->format == EVENTLOG_FORMAT_OUTBOX)
+		eventlog_outbox_prepare(encoder, table);
+}
+
 EventlogEncoderTable *
 eventlog_encoder_table(EventlogEncoder *encoder, const EventlogRelationDesc *desc)
 {
@@ -126,17 +149,29 @@ eventlog_encoder_table(EventlogEncoder *encoder, const EventlogRelationDesc *des
 	if (table.captured)
 	{
 		table.desc = copy_desc(desc);
-		eventlog_event_prepare(encoder, &table);
-		eventlog_event_schema_prepare(encoder, &table);
-		if (encoder->config->format == EVENTLOG_FORMAT_OUTBOX)
-			eventlog_outbox_prepare(encoder, &table);
+		if (encoder->config->compatible && has_odd_names(desc))
+		{
+			table.snapshot = palloc(sizeof(EventlogEncoderTable));
+			*table.snapshot = table;
+			table.snapshot->snapshot = NULL;
+			prepare_table(encoder, table.snapshot);
+			table.latin1 = true;
+		}
+		prepare_table(encoder, &table);
 	}
 	MemoryContextSwitchTo(old);
 
-	/* all is well: it takes the place of the one before */
+	/* all is well: it takes the place of the one before, and goes on counting */
 	entry = hash_search(encoder->tables, &desc->relid, HASH_ENTER, &found);
 	if (found)
+	{
+		if (table.captured && entry->captured && strcmp(entry->full_name, table.full_name) == 0)
+		{
+			table.transaction = entry->transaction;
+			table.collection = entry->collection;
+		}
 		MemoryContextDelete(entry->context);
+	}
 	*entry = table;
 	return entry->captured ? entry : NULL;
 }
@@ -260,13 +295,14 @@ void
 eventlog_encoder_read(EventlogEncoder *encoder, EventlogEncoderTable *table,
 					  const EventlogSource *source, const EventlogColumnValue *row)
 {
-	encode_row(encoder, table, 'r', source, row);
+	encode_row(encoder, table->snapshot != NULL ? table->snapshot : table, 'r', source, row);
 }
 
 void
 eventlog_encoder_insert(EventlogEncoder *encoder, EventlogEncoderTable *table,
 						const EventlogSource *source, const EventlogColumnValue *row)
 {
+	eventlog_metadata_begin(encoder, source);
 	if (!encoder->config->skip_create)
 		encode_row(encoder, table, 'c', source, row);
 }
@@ -278,6 +314,7 @@ eventlog_encoder_update(EventlogEncoder *encoder, EventlogEncoderTable *table,
 {
 	EventContext context;
 
+	eventlog_metadata_begin(encoder, source);
 	push_context(&context, table, row);
 	eventlog_event_clock(encoder);
 	switch (encoder->config->format)
@@ -302,6 +339,7 @@ eventlog_encoder_delete(EventlogEncoder *encoder, EventlogEncoderTable *table,
 {
 	EventContext context;
 
+	eventlog_metadata_begin(encoder, source);
 	if (encoder->config->skip_delete)
 		return;
 	push_context(&context, table, old);
@@ -327,6 +365,7 @@ eventlog_encoder_truncate(EventlogEncoder *encoder, EventlogEncoderTable *table,
 {
 	EventContext context;
 
+	eventlog_metadata_begin(encoder, source);
 	/* neither the flat row nor the outbox has a word for it */
 	if (encoder->config->skip_truncate || encoder->config->format != EVENTLOG_FORMAT_DEBEZIUM)
 		return;

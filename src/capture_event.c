@@ -506,7 +506,9 @@ eventlog_event_make_field(EventlogEncoder *encoder, EventlogEncoderTable *table,
 	field->plan = eventlog_value_plan(desc, &encoder->config->values);
 	if (field->plan == NULL)
 		return false;
-	field->name = eventlog_adjust_name(encoder->ec->field_names, desc->name, false);
+	field->name = eventlog_adjust_name(encoder->ec->field_names,
+									   table->latin1 ? eventlog_name_as_latin1(desc->name) :
+									   desc->name, false);
 	make_label(encoder, field, first);
 	eventlog_mask_prepare(encoder, field, desc, psprintf("%s.%s", table->full_name, desc->name));
 	return true;
@@ -586,17 +588,20 @@ void
 eventlog_event_prepare(EventlogEncoder *encoder, EventlogEncoderTable *table)
 {
 	EventlogBuf *out = &encoder->scratch;
-	const EventlogRelationDesc *desc = table->desc;
 	const char *delimiter = encoder->ec->delimiter;
+	const EventlogRelationDesc *desc = table->desc;
 
+	table->shown_schema = table->latin1 ? eventlog_name_as_latin1(desc->schema) : desc->schema;
+	table->shown_table = table->latin1 ? eventlog_name_as_latin1(desc->name) : desc->name;
+	table->shown_name = psprintf("%s.%s", table->shown_schema, table->shown_table);
 	prepare_fields(encoder, table);
 	prepare_keys(encoder, table);
 
 	out->len = 0;
 	eventlog_json_literal(out, "\"schema\":");
-	eventlog_json_string(out, desc->schema, (int32) strlen(desc->schema));
+	eventlog_json_string(out, table->shown_schema, (int32) strlen(table->shown_schema));
 	eventlog_json_literal(out, ",\"table\":");
-	eventlog_json_string(out, desc->name, (int32) strlen(desc->name));
+	eventlog_json_string(out, table->shown_table, (int32) strlen(table->shown_table));
 	eventlog_json_literal(out, ",\"txId\":");
 	table->source = keep(out);
 
@@ -604,6 +609,7 @@ eventlog_event_prepare(EventlogEncoder *encoder, EventlogEncoderTable *table)
 	if (encoder->config->format != EVENTLOG_FORMAT_OUTBOX)
 		table->topic = eventlog_encoder_topic(encoder,
 											  psprintf("%s%s%s%s%s", encoder->prefix, delimiter,
-													   desc->schema, delimiter, desc->name),
+													   table->shown_schema, delimiter,
+													   table->shown_table),
 											  false);
 }

@@ -175,6 +175,11 @@ struct EventlogEncoderTable
 	MemoryContext context;
 	EventlogRelationDesc *desc;
 	char	   *full_name;		/* schema.table */
+	char	   *shown_name;		/* as records have it */
+	char	   *shown_schema;
+	char	   *shown_table;
+	bool		latin1;			/* names are shown as Debezium misreads them */
+	struct EventlogEncoderTable *snapshot;	/* for a snapshot's rows; NULL: itself */
 	EventlogCaptureTopic *topic;
 	bool		captured;
 
@@ -199,6 +204,8 @@ typedef struct EventlogCollection
 {
 	char	   *name;
 	int64		count;
+	uint32		bucket;			/* for Debezium's order of them */
+	int			place;
 } EventlogCollection;
 
 typedef struct EventlogTopicEntry
@@ -240,6 +247,8 @@ struct EventlogEncoder
 	/* the current transaction */
 	uint64		transaction;	/* number, to know stale counts by; 0: none */
 	uint64		transactions;	/* so far */
+	bool		transaction_begun;	/* its record was emitted */
+	int			buckets;		/* of Debezium's HashMap; a power of two */
 	int64		events;
 	int			ncollections;
 	int			max_collections;
@@ -353,6 +362,9 @@ extern void eventlog_event_schema_prepare(EventlogEncoder *encoder, EventlogEnco
 /* --- capture_metadata.c --- */
 
 extern void eventlog_metadata_init(EventlogEncoder *encoder);
+
+/* Before a change of a transaction: emits its begin, if that is still to do. */
+extern void eventlog_metadata_begin(EventlogEncoder *encoder, const EventlogSource *source);
 
 /* Count an event, and append its "transaction" block. */
 extern void eventlog_metadata_block(EventlogBuf *out, EventlogEncoder *encoder,

@@ -137,8 +137,8 @@ eventlog_event_schema_prepare(EventlogEncoder *encoder, EventlogEncoderTable *ta
 {
 	EventlogBuf *out = &encoder->scratch;
 	char	   *record = psprintf("%s%s%s%s%s", encoder->prefix, encoder->ec->delimiter,
-								  table->desc->schema, encoder->ec->delimiter,
-								  table->desc->name);
+								  table->shown_schema, encoder->ec->delimiter,
+								  table->shown_table);
 
 	if (encoder->ec->key_schemas && table->nkeys > 0)
 	{

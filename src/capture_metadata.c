@@ -14,6 +14,7 @@
 
 #include "common/base64.h"
 #include "datatype/timestamp.h"
+#include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 
 #include "capture_event.h"
@@ -109,6 +110,62 @@ message_collection(EventlogEncoder *encoder)
 	return add_collection(encoder, "message");
 }
 
+/* Java's hash of a string, spread as by its HashMap. */
+static uint32
+java_hash(const char *text)
+{
+	uint32		hash = 0;
+
+	for (const unsigned char *p = (const unsigned char *) text; *p != '\0';)
+	{
+		int			len = strnlen((const char *) p, pg_utf_mblen(p));
+		pg_wchar	c = len == 1 ? *p : utf8_to_unicode(p);
+
+		if (c >= 0x10000)
+		{
+			hash = hash * 31 + 0xD800 + ((c - 0x10000) >> 10);
+			c = 0xDC00 + (c & 0x3FF);
+		}
+		hash = hash * 31 + c;
+		p += len;
+	}
+	return hash ^ (hash >> 16);
+}
+
+static int
+compare_collections(const void *a, const void *b)
+{
+	const EventlogCollection *x = a;
+	const EventlogCollection *y = b;
+
+	if (x->bucket != y->bucket)
+		return x->bucket < y->bucket ? -1 : 1;
+	return x->place < y->place ? -1 : x->place > y->place ? 1 : 0;
+}
+
+/*
+ * Debezium counts in a HashMap, which lasts as long as the connector runs, and
+ * tells the counts in its order.  Ours is that of the first events.
+ */
+static void
+order_collections(EventlogEncoder *encoder)
+{
+	if (encoder->buckets == 0)
+		encoder->buckets = 16;
+	while (encoder->ncollections > encoder->buckets / 4 * 3)
+		encoder->buckets *= 2;
+	for (int i = 0; i < encoder->ncollections; i++)
+	{
+		EventlogCollection *collection = &encoder->collections[i];
+
+		collection->bucket = java_hash(collection->name) & (encoder->buckets - 1);
+		collection->place = i;
+	}
+	if (encoder->ncollections > 1)
+		qsort(encoder->collections, encoder->ncollections, sizeof(EventlogCollection),
+			  compare_collections);
+}
+
 static void
 write_id(EventlogBuf *out, const EventlogSource *source)
 {
@@ -139,7 +196,7 @@ count(EventlogEncoder *encoder, EventlogEncoderTable *table)
 	{
 		if (table->transaction != encoder->transaction)
 		{
-			table->collection = add_collection(encoder, table->full_name);
+			table->collection = add_collection(encoder, table->shown_name);
 			table->transaction = encoder->transaction;
 		}
 		collection = table->collection;
@@ -204,6 +261,8 @@ emit_transaction(EventlogEncoder *encoder, const EventlogSource *source, bool en
 		eventlog_json_literal(out, ",\"event_count\":");
 		eventlog_json_int(out, encoder->events);
 		eventlog_json_literal(out, ",\"data_collections\":[");
+		if (encoder->config->compatible)
+			order_collections(encoder);
 		for (int i = 0; i < encoder->ncollections; i++)
 		{
 			const EventlogCollection *collection = &encoder->collections[i];
@@ -226,17 +285,28 @@ emit_transaction(EventlogEncoder *encoder, const EventlogSource *source, bool en
 	emit(encoder, encoder->transaction_topic);
 }
 
+/* Its record waits for the first change, whose LSN it has. */
 void
 eventlog_encoder_begin(EventlogEncoder *encoder, const EventlogSource *source)
 {
 	if (!encoder->config->transaction_metadata)
 		return;
 	encoder->transaction = ++encoder->transactions;
+	encoder->transaction_begun = false;
 	encoder->events = 0;
 	encoder->ncollections = 0;
 	encoder->max_collections = 0;
 	encoder->collections = NULL;
 	MemoryContextReset(encoder->transaction_context);
+}
+
+void
+eventlog_metadata_begin(EventlogEncoder *encoder, const EventlogSource *source)
+{
+	if (encoder->transaction == 0 || encoder->transaction_begun ||
+		!TransactionIdIsValid(source->xid) || source->marker != EVENTLOG_MARKER_FALSE)
+		return;
+	encoder->transaction_begun = true;
 	eventlog_event_clock(encoder);
 	emit_transaction(encoder, source, false);
 }
@@ -246,6 +316,7 @@ eventlog_encoder_commit(EventlogEncoder *encoder, const EventlogSource *source)
 {
 	if (encoder->transaction == 0)
 		return;
+	eventlog_metadata_begin(encoder, source);
 	eventlog_event_clock(encoder);
 	emit_transaction(encoder, source, true);
 	encoder->transaction = 0;
@@ -316,8 +387,12 @@ eventlog_encoder_message(EventlogEncoder *encoder, const EventlogSource *source,
 	EventlogSource of = *source;
 	EventlogBuf *out = &encoder->key;
 
+	if (transactional)
+		eventlog_metadata_begin(encoder, source);
 	if (!message_is_wanted(encoder, prefix))
 		return;
+	if (encoder->config->compatible)
+		prefix = eventlog_name_as_latin1(prefix);
 	eventlog_event_clock(encoder);
 	if (encoder->config->format == EVENTLOG_FORMAT_OUTBOX && !encoder->config->compatible)
 	{

@@ -218,3 +218,34 @@ eventlog_adjust_name(EventlogNameMode mode, const char *name, bool dots)
 	}
 	return out.data;
 }
+
+bool
+eventlog_name_is_ascii(const char *name)
+{
+	while (*name != '\0' && !IS_HIGHBIT_SET(*name))
+		name++;
+	return *name == '\0';
+}
+
+char *
+eventlog_name_as_latin1(const char *name)
+{
+	char	   *result;
+	char	   *out;
+
+	if (eventlog_name_is_ascii(name))
+		return unconstify(char *, name);
+	result = out = palloc(strlen(name) * 3 + 1);
+	for (; *name != '\0'; name++)
+	{
+		if (!IS_HIGHBIT_SET(*name))
+			*out++ = *name;
+		else
+		{
+			unicode_to_utf8(0xFF00 | (unsigned char) *name, (unsigned char *) out);
+			out += 3;
+		}
+	}
+	*out = '\0';
+	return result;
+}

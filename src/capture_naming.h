@@ -54,4 +54,14 @@ extern bool eventlog_topic_name_is_legal(const char *name);
 /* Adjust the name of a field, or with dots that of a schema.  palloc'd. */
 extern char *eventlog_adjust_name(EventlogNameMode mode, const char *name, bool dots);
 
+/*
+ * A name in the stream as Debezium misreads it: each of its bytes is a
+ * character, and those from 0x80 on are negative and so U+FF80 to U+FFFF.
+ * palloc'd if it differs.
+ */
+extern char *eventlog_name_as_latin1(const char *name);
+
+/* Are all its characters ASCII? */
+extern bool eventlog_name_is_ascii(const char *name);
+
 #endif							/* EVENTLOG_CAPTURE_NAMING_H */
