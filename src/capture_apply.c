@@ -448,6 +448,7 @@ begin_transaction(TransactionId xid, TimestampTz time)
 static void
 end_transaction(XLogRecPtr end_lsn)
 {
+	source.lsn = end_lsn;		/* the commit record may begin where a message ended */
 	eventlog_encoder_commit(encoder, &source);
 	source.last_commit_lsn = end_lsn;
 	source.xid = InvalidTransactionId;
