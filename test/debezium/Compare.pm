@@ -25,11 +25,13 @@ use warnings FATAL => 'all';
 
 use Exporter 'import';
 use JSON::PP;
+use MIME::Base64;
 
 our @EXPORT_OK = qw(parse_json parse_line compare_records read_accepted json_text is_json);
 
 my $json   = JSON::PP->new->allow_nonref;
 my $uuid   = qr/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/;
+our %flaws;    # see below
 my $second = qr/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/;
 
 # ---- where each value of a JSON text stands ----
@@ -194,7 +196,7 @@ sub whole
 # Replace what varies; fill in {masked}, {facts} and {holds}.
 sub mask
 {
-	my ($rec, $accepted) = @_;
+	my ($rec) = @_;
 	my $value = $$rec{value};
 	my @cuts;
 	my (%facts, %holds);
@@ -222,14 +224,7 @@ sub mask
 		@facts{ 'txId', 'transaction.id' } = ($1, $id) if $id =~ /^"(\d+):\d+"$/;
 		$hide->($_, '"\d+:\d+"', 'txId:lsn') foreach member($$rec{key}, 'id'), member($value, 'id');
 		$hide->(member($value, 'ts_ms'), $number, 'ts_ms');
-		my $list = member($value, 'data_collections');
-		foreach my $item (@{ $$list{items} // [] })
-		{
-			my $name = member($item, 'data_collection') or next;
-
-			push @cuts, [ $$name{from}, $$name{to}, "$1<hash>\"" ]
-			  if raw($rec, $name) =~ /^(".*LogicalDecodingMessageId\@)[0-9a-f]+"$/;
-		}
+		mask_collections($rec, member($value, 'data_collections'), \@cuts);
 	}
 	elsif ($names eq 'id,type,aggregate_type,additional_data,timestamp')
 	{
@@ -247,7 +242,6 @@ sub mask
 	}
 	mask_watermarks($rec, \@cuts, \%facts);
 	mask_metadata($rec, $hide);
-	cut_accepted($rec, $accepted, \@cuts) if @$accepted;
 
 	# From the end, so that places stay what they are.  A cut inside of another
 	# is part of it.
@@ -270,6 +264,23 @@ sub outermost
 		push @kept, $cut if !@kept || $$cut[0] >= $kept[-1][1];
 	}
 	return @kept;
+}
+
+# The list at the end of a transaction: a logical message's name has a hash in
+# it, which decides where it stands, too.  Here such names come last.
+sub mask_collections
+{
+	my ($rec, $list, $cuts) = @_;
+	my (@tables, @messages);
+
+	return unless $list && $$list{type} eq 'array';
+	foreach my $item (@{ $$list{items} })
+	{
+		my $text = raw($rec, $item);
+
+		push @{ $text =~ s/(LogicalDecodingMessageId\@)[0-9a-f]+"/$1<hash>"/ ? \@messages : \@tables }, $text;
+	}
+	push @$cuts, [ $$list{from}, $$list{to}, '[' . join(',', @tables, @messages) . ']' ] if @messages;
 }
 
 # A change, snapshot row or logical message: Debezium's envelope.
@@ -392,9 +403,10 @@ sub mask_metadata
 
 # ---- accepted differences ----
 
-# Lines "CASE TOPIC FIELD reason".  CASE and TOPIC are patterns with * and ?;
-# FIELD is a dotted path from the record down, such as value.after.price, in
-# which * is any one name; or * alone for whole records.
+# Lines "CASE TOPIC WHAT reason".  CASE and TOPIC are patterns with * and ?;
+# WHAT is a dotted path from the record down, such as value.after.price, in
+# which * is any one name; or * alone for whole records; or "flaw:NAME", one of
+# those below.
 sub read_accepted
 {
 	my ($file) = @_;
@@ -404,8 +416,20 @@ sub read_accepted
 	while (my $line = <$in>)
 	{
 		next if $line =~ /^\s*(?:#|$)/;
-		$line =~ /^(\S+)\s+(\S+)\s+(\S+)\s+(\S.*?)\s*$/ or die "$file:$.: CASE TOPIC FIELD reason, please\n";
-		push @list, { case => glob_pattern($1), topic => glob_pattern($2), field => $3, reason => $4 };
+		$line =~ /^(\S+)\s+(\S+)\s+(\S+)\s+(\S.*?)\s*$/ or die "$file:$.: CASE TOPIC WHAT reason, please\n";
+		my %it = (case => glob_pattern($1), topic => glob_pattern($2), what => $3, reason => $4);
+
+		if ($it{what} =~ /^flaw:(.*)/)
+		{
+			$it{flaw} = $flaws{$1} or die "$file:$.: no such flaw: $1\n";
+		}
+		else
+		{
+			my $path = join '\.', map { $_ eq '*' ? '[^.]+' : quotemeta } split /\./, $it{what};
+
+			$it{path} = qr/^$path\z/s;
+		}
+		push @list, \%it;
 	}
 	close($in);
 	return \@list;
@@ -420,44 +444,127 @@ sub glob_pattern
 	return qr/^(?:.*\/)?$pattern\z/s;
 }
 
-# Take the accepted fields out of a record, name and all.
-sub cut_accepted
+# A text or number as a number, if it is one, or base64 of one.
+sub number
 {
-	my ($rec, $accepted, $cuts) = @_;
+	my ($raw) = @_;
+	my ($text) = $raw =~ /^"?([^"\\]*)"?$/ or return undef;
 
-	foreach my $it (@$accepted)
-	{
-		next if $$it{field} eq '*' || $$rec{topic} !~ $$it{topic};
-		my ($part, @path) = split /\./, $$it{field};
-
-		cut_members($$rec{$part}, \@path, $cuts);
-	}
+	return $text + 0 if $text =~ /^-?\d+(?:\.\d+)?(?:E[-+]?\d+)?$/;
+	return undef unless $raw =~ /^"[A-Za-z0-9+\/]+=*"$/ && length($text) % 4 == 0;
+	my ($first, @others) = unpack('cC*', decode_base64($text));
+	$first = $first * 256 + $_ foreach @others;
+	return $first;
 }
 
-sub cut_members
-{
-	my ($node, $path, $cuts) = @_;
-	my ($name, @rest) = @$path;
+# What Debezium does to values of some types, known for certain from how the two
+# differ: (type, of a snapshot, expected, got) -> it is this.
+%flaws = (
+	# name: null in the stream
+	'name-is-null' => sub {
+		my ($type, $snapshot, $want, $have) = @_;
 
-	return unless $node && $$node{type} eq 'object';
-	my $members = $$node{members};
+		return $type eq 'name' && !$snapshot && $want eq 'null' && $have =~ /^"/;
+	},
+
+	# money: read as a double for a snapshot, which keeps 15 digits and writes
+	# 1000.00 as 1000.0
+	'money-is-double' => sub {
+		my ($type, $snapshot, $want, $have) = @_;
+		my ($x, $y) = map { number($_) } $want, $have;
+
+		return
+			 $type eq 'money'
+		  && $snapshot
+		  && defined $x
+		  && defined $y
+		  && abs($x - $y) <= 1e-15 * abs($y);
+	},
+
+	# dates before 1582-10-15 in a snapshot: of the Julian calendar, by mistake
+	'time-is-julian' => sub {
+		my ($type, $snapshot, $want, $have) = @_;
+
+		return 0 unless $snapshot && $type =~ /^(?:date|timestamp|timestamptz)$/;
+		if ($want =~ /^-?\d+$/ && $have =~ /^-?\d+$/)
+		{
+			# whole days: of themselves, or milliseconds, microseconds, nanoseconds
+			use integer;
+			my $apart = $want - $have;
+
+			foreach my $day ($type eq 'date' ? 1 : (86_400_000, 86_400_000_000, 86_400_000_000_000))
+			{
+				return 1 if $apart % $day == 0 && $apart / $day >= -2 && $apart / $day <= 12;
+			}
+			return 0;
+		}
+		# the same time of another day
+		my ($x, $y) = map { /^"-?\d{4,}-\d\d-\d\d(T.*)?"$/ ? $1 // '' : undef } $want, $have;
+		my ($year) = $have =~ /^"(-?\d+)/;
+		return defined $x && defined $y && $x eq $y && $year <= 1582;
+	});
+
+# Which of the accepted differences explain how two records differ: their
+# reasons; nothing if not all is explained.
+sub explained
+{
+	my ($e, $g, $accepted, $types) = @_;
+	my ($want, $have) = map { parse_json($$_{masked}) } $e, $g;
+	my (@found, %reasons, @cuts);
+
+	return () unless @$accepted;
+	field_differences($want, $have, '', \@found);
+	return () unless @found;
+
+	my ($schema, $table) = map { my $t = raw($g, member($$g{value}, 'source', $_)); $t ? $json->decode($t) : '' } qw(schema table);
+	foreach my $difference (@found)
+	{
+		my $path = $$difference{path} =~ s/^(key|value)\.payload\./$1./r;
+		my ($column) = $path =~ /^(?:key|value\.(?:before|after))\.(.*)/s;
+		my $type = defined $column && $$types{"$schema.$table"}{$column} // '';
+		my $snapshot = ($$g{facts}{marker} // '') !~ /^(?:"false"|null)?$/;
+		my ($it) = grep {
+			$$g{topic} =~ $$_{topic}
+			  && ($$_{flaw}
+				? defined $$difference{want} && defined $$difference{have} && $$_{flaw}->($type, $snapshot, @$difference{qw(want have)})
+				: $path =~ $$_{path})
+		} @$accepted;
+
+		return () unless $it;
+		$reasons{ $$it{reason} } = 1;
+		push @{ $cuts[$_] }, @{ $$difference{places}[$_] } foreach 0, 1;
+	}
+
+	# All the rest must be the same, byte by byte.
+	my @rest = map { without($_, $$_{masked}, shift @cuts) } $e, $g;
+	return $rest[0] eq $rest[1] ? sort keys %reasons : ();
+}
+
+# A text without some places: [from, to].
+sub without
+{
+	my ($rec, $text, $places) = @_;
+
+	foreach my $place (sort { $$b[0] <=> $$a[0] } @{ $places // [] })
+	{
+		substr($text, $$place[0], $$place[1] - $$place[0]) = '';
+	}
+	return $text;
+}
+
+# Where a member of an object stands, with its name and one comma.
+sub member_place
+{
+	my ($object, $name) = @_;
+	my $members = $$object{members};
+
 	foreach my $i (0 .. $#$members)
 	{
 		my ($key, $from, $it) = @{ $$members[$i] };
 
-		next unless $name eq '*' || $key eq $name;
-		if (@rest)
-		{
-			cut_members($it, \@rest, $cuts);
-		}
-		elsif ($i > 0)
-		{
-			push @$cuts, [ $$members[$i - 1][2]{to}, $$it{to}, '' ];
-		}
-		else
-		{
-			push @$cuts, [ $from, $#$members > 0 ? $$members[1][1] : $$it{to}, '' ];
-		}
+		next if $key ne $name;
+		return [ $$members[ $i - 1 ][2]{to}, $$it{to} ] if $i > 0;
+		return [ $from, $#$members > 0 ? $$members[1][1] : $$it{to} ];
 	}
 }
 
@@ -465,34 +572,28 @@ sub cut_members
 
 # Compare lines.  Named parameters:
 #	accepted	from read_accepted(), those for this case
+#	types		the columns' types: {"schema.table" => {column => type}}
 #	repeats		how often records come depends on time (heartbeats)
 #	since, until	Unix time in milliseconds, of the run that was got
-# Returns (differences, accepted differences), as texts.
+# Returns (differences, reasons of the accepted ones).
 sub compare_records
 {
 	my ($expected, $got, %params) = @_;
-	my @plain = compare_once($expected, $got, %params, accepted => []);
 	my @accepted = @{ $params{accepted} // [] };
-
-	return (\@plain, []) unless @plain && @accepted;
-	my @rest = compare_once($expected, $got, %params, accepted => \@accepted);
-	return (\@plain, []) if @rest;
-	return ([], [ map { $$_{reason} } @accepted ]);
-}
-
-sub compare_once
-{
-	my ($expected, $got, %params) = @_;
-	my @whole = grep { $$_{field} eq '*' } @{ $params{accepted} };
-	my (%streams, @differences, @pairs);
+	my (%streams, @differences, @pairs, %reasons);
 
 	foreach my $side ([ 0, $expected ], [ 1, $got ])
 	{
 		foreach my $line (@{ $$side[1] })
 		{
-			my $rec = mask(parse_line($line), $params{accepted});
+			my $rec = mask(parse_line($line));
+			my ($whole) = grep { $$_{what} eq '*' && $$rec{topic} =~ $$_{topic} } @accepted;
 
-			next if grep { $$rec{topic} =~ $$_{topic} } @whole;
+			if ($whole)
+			{
+				$reasons{ $$whole{reason} } = 1;
+				next;
+			}
 			my $stream = $streams{"$$rec{topic}\0$$rec{partition}"} //= [ [], [] ];
 			add_record($$stream[ $$side[0] ], $rec, $params{repeats});
 		}
@@ -512,13 +613,20 @@ sub compare_once
 				push @pairs, [ "$where, record $i", $e, $g ];
 				next;
 			}
+			if ($e && $g && (my @why = explained($e, $g, \@accepted, $params{types} // {})))
+			{
+				@reasons{@why} = (1) x @why;
+				push @pairs, [ "$where, record $i", $e, $g ];
+				next;
+			}
 			push @differences,
 			  { at => "$where, record $i", text => differs($e, $g) };
 		}
 		push @differences, { at => $where, text => sprintf("    %d records expected, %d are there\n", scalar @$want, scalar @$have) }
 		  if @$want != @$have;
 	}
-	return (@differences, relations(\@pairs, %params));
+	push @differences, relations(\@pairs, %params);
+	return (\@differences, [ sort keys %reasons ]);
 }
 
 # Enter a record.  Where numbers vary, one that comes again at once counts once,
@@ -626,15 +734,33 @@ sub differs
 
 	return "    not there:\n" . shown({ line => $$e{masked} }) =~ s/got/expected/r unless $g;
 	return "    too much:\n" . shown({ line => $$g{masked} }) unless $e;
-	my ($want, $have) = map { eval { parse_json($$_{masked}) } } $e, $g;
+	my ($want, $have) = map { parse_json($$_{masked}) } $e, $g;
 	my @found;
 
-	field_differences($want, $have, '', \@found) if $want && $have;
+	field_differences($want, $have, '', \@found);
+	@found = map { shown_difference($_) } @found;
 	@found = ("the bytes differ:\n      expected $$e{masked}\n      got      $$g{masked}") unless @found;
 	splice(@found, 8, scalar @found, '... and ' . (@found - 8) . ' fields more') if @found > 9;
 	return join('', map { "    $_\n" } @found);
 }
 
+sub shown_difference
+{
+	my ($difference) = @_;
+	my ($path, @both) = @$difference{qw(path want have)};
+
+	return "$path: $$difference{text}" if $$difference{text};
+	foreach my $text (@both)
+	{
+		$text = substr($text, 0, 300) . ' ... (' . length($text) . ' bytes)' if defined $text && length $text > 330;
+	}
+	return "$path: not there, expected $both[0]" unless defined $both[1];
+	return "$path: too much, got $both[1]"       unless defined $both[0];
+	return "$path: expected $both[0], got $both[1]";
+}
+
+# Collect where two nodes differ: {path, want, have (undef: not there), places:
+# for each side, where that stands}.
 sub field_differences
 {
 	my ($want, $have, $path, $found, $texts) = @_;
@@ -646,24 +772,38 @@ sub field_differences
 	return if $x eq $y;
 	if ($$want{type} eq 'object' && $$have{type} eq 'object')
 	{
-		my ($wanted, $there) = (names($want), names($have));
+		my @sides = map {
+			+{ map { $$_[0] => $$_[2] } @{ $$_{members} } }
+		} $want, $have;
+		my $at = sub { return $path eq '' ? $_[0] : "$path.$_[0]" };
 
-		if ($wanted ne $there)
+		foreach my $side (0, 1)
 		{
-			my %want = map { $$_[0] => 1 } @{ $$want{members} };
-			my %have = map { $$_[0] => 1 } @{ $$have{members} };
-			my @less = grep { !$have{$_} } map { $$_[0] } @{ $$want{members} };
-			my @more = grep { !$want{$_} } map { $$_[0] } @{ $$have{members} };
+			my ($node, $label) = $side == 0 ? ($want, 'want') : ($have, 'have');
 
-			push @$found, "$path: not there: @less" if @less;
-			push @$found, "$path: too much: @more"  if @more;
-			push @$found, "$path: order of fields: expected $wanted, got $there" if !@less && !@more;
+			foreach my $name (grep { !$sides[ 1 - $side ]{$_} } map { $$_[0] } @{ $$node{members} })
+			{
+				my $it = $sides[$side]{$name};
+				my %difference = (
+					path   => $at->($name),
+					$label => substr(${ $$texts[$side] }, $$it{from}, $$it{to} - $$it{from}));
+
+				$difference{places}[$side] = [ member_place($node, $name) ];
+				$difference{places}[ 1 - $side ] = [];
+				push @$found, \%difference;
+			}
 		}
+		my @orders = map {
+			my $side = $_;
+			join ',', grep { $sides[ 1 - $side ]{$_} } map { $$_[0] } @{ ($want, $have)[$side]{members} }
+		} 0, 1;
+		push @$found, { path => $path, text => "order of fields: expected $orders[0], got $orders[1]", places => [ [], [] ] }
+		  if $orders[0] ne $orders[1];
 		foreach my $member (@{ $$want{members} })
 		{
-			my $other = member($have, $$member[0]) or next;
+			my $other = $sides[1]{ $$member[0] } or next;
 
-			field_differences($$member[2], $other, $path eq '' ? $$member[0] : "$path.$$member[0]", $found, $texts);
+			field_differences($$member[2], $other, $at->($$member[0]), $found, $texts);
 		}
 		return;
 	}
@@ -673,11 +813,8 @@ sub field_differences
 		  foreach 0 .. $#{ $$want{items} };
 		return;
 	}
-	foreach my $text ($x, $y)
-	{
-		$text = substr($text, 0, 300) . ' ... (' . length($text) . ' bytes)' if length $text > 330;
-	}
-	push @$found, "$path: expected $x, got $y";
+	push @$found,
+	  { path => $path, want => $x, have => $y, places => [ [ [ $$want{from}, $$want{to} ] ], [ [ $$have{from}, $$have{to} ] ] ] };
 }
 
 1;

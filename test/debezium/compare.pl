@@ -225,6 +225,7 @@ sub run_in_database
 	$$case{until} = int(time * 1000) + 1000;
 
 	my @lines = read_topics($watch);
+	$$case{types} = types($watch);
 	($$case{state}, $$case{error}) = state($case, $watch);
 	$watch->run('SELECT eventlog.drop_capture(' . literal($capture) . ');');
 	$watch->quit;
@@ -352,6 +353,26 @@ SQL
 	return @lines;
 }
 
+# The types of all columns: {"schema.table" => {column => type}}.
+sub types
+{
+	my ($watch) = @_;
+	my $rows = $watch->run(<<'SQL');
+SELECT encode(convert_to(json_build_array(n.nspname || '.' || c.relname, a.attname, t.typname)::text, 'UTF8'), 'hex')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid
+WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'eventlog', 'topics') AND a.attnum > 0;
+SQL
+	my %types;
+
+	foreach my $row (split /\n/, $rows)
+	{
+		my ($table, $column, $type) = @{ $json->decode(pack('H*', $row)) };
+
+		$types{$table}{$column} = $type;
+	}
+	return \%types;
+}
+
 # Bytes as they stand in events.ndjson.
 sub pasted
 {
@@ -374,6 +395,7 @@ sub judge
 	my @mine = grep { $$case{name} =~ $$_{case} } @$accepted;
 	my ($differences, $reasons) = compare_records([ expected_lines($$case{folder}) ], \@lines,
 		accepted => \@mine,
+		types    => $$case{types},
 		repeats  => defined $$case{connector}{'heartbeat.action.query'},
 		since    => $$case{since},
 		until    => $$case{until});
