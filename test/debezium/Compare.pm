@@ -221,7 +221,9 @@ sub mask
 		$facts{kind} = 'transaction';
 		$facts{now}  = whole($rec, $value, 'ts_ms');
 		$holds{'key.id = value.id'} = $id eq $key;
-		@facts{ 'txId', 'transaction.id' } = ($1, $id) if $id =~ /^"(\d+):\d+"$/;
+		@facts{ 'txId', 'transaction.id' } = ($1, $id) if $id =~ /^"(\d+):(\d+)"$/;
+		# the end of a commit, which later changes name, too
+		$facts{'sequence[0]'} = $2 if defined $facts{txId} && raw($rec, member($value, 'status')) eq '"END"';
 		$hide->($_, '"\d+:\d+"', 'txId:lsn') foreach member($$rec{key}, 'id'), member($value, 'id');
 		$hide->(member($value, 'ts_ms'), $number, 'ts_ms');
 		mask_collections($rec, member($value, 'data_collections'), \@cuts);
@@ -293,6 +295,7 @@ sub mask_change
 	my %at;
 
 	$$facts{kind}   = 'change';
+	$$facts{op}     = (raw($rec, member($value, 'op')) // '') eq '"m"' ? 'message' : 'row';
 	$$facts{marker} = raw($rec, member($source, 'snapshot')) // '';
 	foreach my $name (qw(ts_ms ts_us ts_ns))
 	{
@@ -678,7 +681,7 @@ sub relations
 			next unless defined $x && defined $y;
 
 			# Positions of neighbours in the WAL may be equal by chance.
-			($x, $y) = ("$x " . ($$ef{txId} // 0), "$y " . ($$gf{txId} // 0)) if $what eq 'lsn';
+			($x, $y) = ("$x $$ef{op} " . ($$ef{txId} // 0), "$y $$gf{op} " . ($$gf{txId} // 0)) if $what eq 'lsn';
 			$to{$what}{$x}   //= [ $y, $where ];
 			$from{$what}{$y} //= [ $x, $where ];
 			my $text =
@@ -690,7 +693,8 @@ sub relations
 		next unless defined $$ef{commit} && defined $$gf{commit} && defined $$ef{txId} && $$ef{marker} eq '"false"';
 		push @{ $commits{ $$ef{txId} } }, [ $where, $$ef{commit}, $$gf{commit} ];
 	}
-	foreach my $what ('txId', 'lsn', 'sequence[0]')
+	# Where heartbeats write, what comes between two of them varies.
+	foreach my $what ($params{repeats} ? () : ('txId', 'lsn', 'sequence[0]'))
 	{
 		my @order = sort { first_number($a) <=> first_number($b) } keys %{ $to{$what} };
 
