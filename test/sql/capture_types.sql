@@ -72,7 +72,7 @@ CREATE FUNCTION records(topic text) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
 	n bigint;
 BEGIN
-	EXECUTE format('SELECT count(*) FROM topics.%I', 'ct.ct.' || topic) INTO n;
+	EXECUTE format('SELECT count(*) FROM topics.%I', topic) INTO n;
 	RETURN n;
 EXCEPTION WHEN undefined_table THEN
 	RETURN 0;
@@ -82,7 +82,7 @@ DECLARE
 	error text;
 BEGIN
 	FOR i IN 1 .. 600 LOOP
-		SELECT last_error INTO error FROM eventlog.captures WHERE name = 'ct';
+		SELECT last_error INTO error FROM eventlog.captures WHERE last_error IS NOT NULL;
 		IF records(topic) >= expected THEN
 			RETURN;
 		ELSIF error IS NOT NULL THEN
@@ -93,27 +93,28 @@ BEGIN
 	END LOOP;
 	RAISE EXCEPTION 'topic % has % records instead of %', topic, records(topic), expected;
 END $$;
-CALL wait_for('nested', 2);
+CALL wait_for('ct.ct.nested', 2);
 CALL fill(100);
-CALL wait_for('nested', 4);
+CALL wait_for('ct.ct.nested', 4);
 
 -- Which is to give the same.
-CREATE FUNCTION rows(topic text, op text) RETURNS TABLE (id int, "column" text, value json) LANGUAGE plpgsql AS $$
+CREATE FUNCTION rows("table" text, op text, capture text DEFAULT 'ct') RETURNS TABLE (id int, n int, "column" text, value json)
+LANGUAGE plpgsql AS $$
 BEGIN
 	RETURN QUERY EXECUTE format($q$
-		SELECT (r.value->'after'->>'id')::int %% 100, c.key, c.value
-		FROM topics.%I r, json_each(r.value->'after') c
-		WHERE r.value->>'op' = $1 AND c.key <> 'id'
-		ORDER BY record_offset
-	$q$, 'ct.ct.' || topic) USING op;
+		SELECT (r.value->'after'->>'id')::int %% 100, c.n::int, c.key, c.value
+		FROM topics.%I r, json_each(r.value->'after') WITH ORDINALITY c (key, value, n)
+		WHERE r.value->>'op' = $1 AND c.key <> 'id' AND ($1 = 'c' OR (r.value->'after'->>'id')::int < 100)
+		ORDER BY 1, 2
+	$q$, capture || '.ct.' || "table") USING op;
 END $$;
 SELECT t, s.*, r.value FROM unnest('{numbers,texts,times,nested}'::text[]) t, rows(t, 'c') s
 	FULL JOIN LATERAL rows(t, 'r') r USING (id, "column") WHERE s.value::text IS DISTINCT FROM r.value::text;
 
-SELECT * FROM rows('numbers', 'r');
-SELECT * FROM rows('texts', 'r');
-SELECT * FROM rows('times', 'r');
-SELECT * FROM rows('nested', 'r');
+SELECT id, "column", value FROM rows('numbers', 'r');
+SELECT id, "column", value FROM rows('texts', 'r');
+SELECT id, "column", value FROM rows('times', 'r');
+SELECT id, "column", value FROM rows('nested', 'r');
 
 -- What the WAL does not tell: columns beside the key, and unchanged TOASTed values.
 CREATE TABLE absent (id int PRIMARY KEY, i int NOT NULL, t text NOT NULL DEFAULT 'x', n numeric(6,2) NOT NULL, a int[] NOT NULL,
@@ -132,10 +133,40 @@ INSERT INTO absent VALUES (1, 1, 'y', 1, '{1}', repeat('x', 9000), array_fill(1.
 	repeat('123456789', 1000)::numeric, repeat('10', 40000)::varbit, NULL);
 UPDATE absent SET i = 2;
 DELETE FROM absent;
-CALL wait_for('absent', 4);
+CALL wait_for('ct.ct.absent', 4);
 SELECT c.key AS "column", c.value FROM topics."ct.ct.absent" r, json_each(r.value->'after') c
 WHERE r.value->>'op' = 'u' ORDER BY record_offset;
 SELECT value->'before' AS before FROM topics."ct.ct.absent" WHERE value->>'op' = 'd';
+
+
+-- Other modes: what they write otherwise than ours.  A null column here is left out there.
+CREATE FUNCTION otherwise() RETURNS TABLE ("table" text, id int, "column" text, value json) LANGUAGE sql AS $$
+	SELECT t, o.id, o."column", m.value
+	FROM unnest('{numbers,texts,times,nested}'::text[]) WITH ORDINALITY AS x (t, i)
+		CROSS JOIN rows(t, 'r') o LEFT JOIN rows(t, 'r', 'm') m ON m.id = o.id AND m."column" = o."column"
+	WHERE o.value::text <> 'null' AND m.value::text IS DISTINCT FROM o.value::text
+	ORDER BY x.i, o.id, o.n;
+$$;
+SELECT eventlog.create_capture('m', 'ct', config => '{"compatibility": "debezium"}');
+CALL wait_for('m.ct.nested', 4);
+SELECT * FROM otherwise();
+SELECT eventlog.drop_capture('m', true);
+SELECT eventlog.create_capture('m', 'ct', config => '{"compatibility": "debezium", "include.unknown.datatypes": true,
+	"decimal.handling.mode": "string", "time.precision.mode": "isostring", "binary.handling.mode": "hex",
+	"interval.handling.mode": "string", "hstore.handling.mode": "map"}');
+CALL wait_for('m.ct.nested', 4);
+SELECT * FROM otherwise();
+SELECT eventlog.drop_capture('m', true);
+SELECT eventlog.create_capture('m', 'ct', config => '{"decimal.handling.mode": "double", "time.precision.mode": "nanoseconds",
+	"binary.handling.mode": "base64-url-safe", "interval.handling.mode": "numeric"}');
+CALL wait_for('m.ct.nested', 4);
+SELECT * FROM otherwise();
+SELECT eventlog.drop_capture('m', true);
+SELECT eventlog.create_capture('m', 'ct', config => '{"decimal.handling.mode": "precise", "value.converter.decimal.format": "NUMERIC",
+	"time.precision.mode": "connect", "binary.handling.mode": "base64"}');
+CALL wait_for('m.ct.nested', 4);
+SELECT * FROM otherwise();
+SELECT eventlog.drop_capture('m', true);
 
 SELECT eventlog.drop_capture('ct', true);
 DROP PUBLICATION ct;
