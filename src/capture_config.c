@@ -565,7 +565,7 @@ read_key_columns(Parser *parser)
 
 /* add.headers, add.fields: op,table,source.lsn:alias */
 static EventlogAddedField *
-read_added_metadata(Parser *parser, const char *property, char *value, const char *prefix, int *n)
+read_added_metadata(const char *property, char *value, const char *prefix, int *n)
 {
 	char	  **parts;
 	EventlogAddedField *fields;
@@ -579,6 +579,9 @@ read_added_metadata(Parser *parser, const char *property, char *value, const cha
 		if (alias != NULL)
 			*alias++ = '\0';
 		fields[i].field = parts[i];
+		fields[i].what = eventlog_flat_field(parts[i]);
+		if (fields[i].what < 0)
+			bad_value(property, value, "a list of fields of the envelope: op, ts_ms, ts_us, ts_ns, and those of source and transaction");
 		if (alias == NULL)
 		{
 			/* source.lsn becomes source_lsn */
@@ -635,12 +638,12 @@ read_format_properties(Parser *parser)
 	if (parser->config->format == EVENTLOG_FORMAT_FLAT)
 	{
 		/* Debezium adds nothing unless told; then deletes cannot be told from nulls */
-		ec->flat_headers = read_added_metadata(parser, "add.headers",
+		ec->flat_headers = read_added_metadata("add.headers",
 											   given_value(parser, "add.headers",
 														   compatible ? "" :
 														   "op,table,lsn,source.ts_ms"),
 											   ec->flat_header_prefix, &ec->nflat_headers);
-		ec->flat_fields = read_added_metadata(parser, "add.fields",
+		ec->flat_fields = read_added_metadata("add.fields",
 											  given_value(parser, "add.fields", ""),
 											  ec->flat_field_prefix, &ec->nflat_fields);
 	}

@@ -40,28 +40,6 @@ keep(const EventlogBuf *buf)
 
 /* --- headers --- */
 
-void
-eventlog_event_add_text_header(EventlogEncoder *encoder, const char *name,
-							   const char *value, int32 len)
-{
-	EventlogBuf *json = &encoder->scratch;
-
-	if (len < 0 && encoder->config->compatible &&
-		encoder->ec->header_converter == EVENTLOG_CONVERTER_JSON)
-	{
-		value = "null";			/* JSON's, not Kafka's */
-		len = 4;
-	}
-	else if (len >= 0 && encoder->ec->header_converter == EVENTLOG_CONVERTER_JSON)
-	{
-		json->len = 0;
-		eventlog_json_string(json, value, len);
-		value = json->data;
-		len = (int32) json->len;
-	}
-	eventlog_batch_add_header(&encoder->headers, name, (int32) strlen(name), value, len);
-}
-
 int32
 eventlog_event_context_headers(EventlogEncoder *encoder)
 {
@@ -79,10 +57,10 @@ init_context_headers(EventlogEncoder *encoder)
 	if (!encoder->ec->context_headers)
 		return;
 	headers->len = 0;
-	eventlog_event_add_text_header(encoder, "__debezium.context.connectorLogicalName",
+	eventlog_convert_add_text(encoder, "__debezium.context.connectorLogicalName",
 								   encoder->prefix, (int32) strlen(encoder->prefix));
-	eventlog_event_add_text_header(encoder, "__debezium.context.taskId", "0", 1);
-	eventlog_event_add_text_header(encoder, "__debezium.context.connectorName", "postgresql", 10);
+	eventlog_convert_add_text(encoder, "__debezium.context.taskId", "0", 1);
+	eventlog_convert_add_text(encoder, "__debezium.context.connectorName", "postgresql", 10);
 	eventlog_json_raw(&encoder->context_headers, headers->data, headers->len);
 	encoder->ncontext_headers = 3;
 }
@@ -98,6 +76,12 @@ write_headers(EventlogEncoder *encoder, const char *name, const char *key, size_
 }
 
 /* --- the source block --- */
+
+const char *
+eventlog_event_marker(EventlogSnapshotMarker marker)
+{
+	return marker_names[marker];
+}
 
 void
 eventlog_event_init(EventlogEncoder *encoder)
@@ -394,10 +378,9 @@ emit_delete(EventlogEncoder *encoder, EventlogEncoderTable *table, const Eventlo
 		emit_row(encoder, table, has_key, false, nheaders);
 }
 
-/* Are all columns that are captured as they were? */
-static bool
-is_unchanged(const EventlogEncoderTable *table, const EventlogColumnValue *old,
-			 const EventlogColumnValue *row)
+bool
+eventlog_event_is_unchanged(const EventlogEncoderTable *table, const EventlogColumnValue *old,
+							const EventlogColumnValue *row)
 {
 	for (int i = 0; i < table->nfields; i++)
 	{
@@ -437,7 +420,7 @@ eventlog_event_update(EventlogEncoder *encoder, EventlogEncoderTable *table,
 
 	if (old_kind == 0)
 		old = NULL;
-	if (encoder->ec->skip_unchanged && old_kind == 'O' && is_unchanged(table, old, row))
+	if (encoder->ec->skip_unchanged && old_kind == 'O' && eventlog_event_is_unchanged(table, old, row))
 		return;
 
 	if (!eventlog_event_key_is_changed(encoder, table, old_kind, old, row))

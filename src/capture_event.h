@@ -6,6 +6,7 @@
  *
  * capture_encoder.c	makes the encoder and its tables known, and is the door
  * capture_event.c		Debezium's envelope, keys and headers
+ * capture_convert.c	headers and texts as Kafka Connect's converters write them
  * capture_mask.c		masked, hashed and truncated columns
  * capture_event_schema.c		the Connect schemas around them, if asked for
  * capture_metadata.c	transaction records, heartbeats, messages, notifications
@@ -88,7 +89,8 @@ typedef struct EventlogAddedField
 {
 	char	   *field;			/* a column, or "op", "source.lsn" and so on */
 	char	   *alias;			/* the name that it gets */
-	EventlogPlacement place;
+	EventlogPlacement place;	/* of the outbox */
+	int			what;			/* of the flat form: see capture_flat.c */
 } EventlogAddedField;
 
 /* What only the encoder looks at. */
@@ -231,6 +233,7 @@ struct EventlogEncoder
 	EventlogBuf headers;
 	EventlogBuf other_key;		/* the old key of an update */
 	EventlogBuf scratch;
+	EventlogBuf source_field;	/* a field of the flat form */
 	struct timespec now;
 
 	EventlogBuf context_headers;	/* encoded */
@@ -329,12 +332,27 @@ extern bool eventlog_event_key_is_changed(EventlogEncoder *encoder, EventlogEnco
 										  char old_kind, const EventlogColumnValue *old,
 										  const EventlogColumnValue *row);
 
+/* Are all columns that are captured as they were? */
+extern bool eventlog_event_is_unchanged(const EventlogEncoderTable *table,
+										const EventlogColumnValue *old,
+										const EventlogColumnValue *row);
+
+/* The word for a marker. */
+extern const char *eventlog_event_marker(EventlogSnapshotMarker marker);
+
 /* Append the headers of the context; their count. */
 extern int32 eventlog_event_context_headers(EventlogEncoder *encoder);
 
-/* A header whose value is a text, as the header converter writes it. */
-extern void eventlog_event_add_text_header(EventlogEncoder *encoder, const char *name,
-										   const char *value, int32 len);
+/* --- capture_convert.c --- */
+
+/* Append the characters of a JSON string, or any other JSON as it is. */
+extern void eventlog_convert_unquote(EventlogBuf *out, const char *json, size_t len);
+
+/* Add a header, as the header converter writes a text (len -1: null) or a JSON value. */
+extern void eventlog_convert_add_text(EventlogEncoder *encoder, const char *name,
+									  const char *value, int32 len);
+extern void eventlog_convert_add_json(EventlogEncoder *encoder, const char *name,
+									  const char *json, size_t len);
 
 /* --- capture_mask.c --- */
 
@@ -375,6 +393,12 @@ extern void eventlog_metadata_count(EventlogEncoder *encoder, EventlogEncoderTab
 									const EventlogSource *source);
 
 /* --- capture_flat.c --- */
+
+/* The number of a field of the envelope, such as op or source.lsn; -1 if there is none. */
+extern int	eventlog_flat_field(const char *name);
+
+/* Append the Connect schema of the record's value, but for the columns' schemas. */
+extern void eventlog_flat_schema(EventlogBuf *out, const EventlogEncoderConfig *ec);
 
 extern void eventlog_flat_row(EventlogEncoder *encoder, EventlogEncoderTable *table, char op,
 							  const EventlogSource *source, const EventlogColumnValue *row);

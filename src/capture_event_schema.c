@@ -150,6 +150,18 @@ eventlog_event_schema_prepare(EventlogEncoder *encoder, EventlogEncoderTable *ta
 		eventlog_json_literal(out, "},\"payload\":");
 		table->key_schema = as_text(out);
 	}
+	if (encoder->ec->value_schemas && encoder->config->format == EVENTLOG_FORMAT_FLAT)
+	{
+		out->len = 0;
+		eventlog_json_literal(out, "{\"schema\":");
+		write_struct(out, table->fields, table->nfields, false);
+		out->len--;				/* the bracket */
+		eventlog_flat_schema(out, encoder->ec);
+		eventlog_json_literal(out, "],\"optional\":true");
+		write_name(out, encoder, record, "Value");
+		eventlog_json_literal(out, "},\"payload\":");
+		table->value_schema = as_text(out);
+	}
 	if (encoder->ec->value_schemas && encoder->config->format == EVENTLOG_FORMAT_DEBEZIUM)
 	{
 		out->len = 0;

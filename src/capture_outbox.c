@@ -142,63 +142,6 @@ is_plain_number(EventlogEncoder *encoder, const EventlogEncoderTable *table,
 		type->oid == NUMERICOID && type->typmod >= 0;
 }
 
-/* Append the characters of a JSON string's value, or any other JSON as it is. */
-static void
-write_unquoted(EventlogBuf *out, const char *json, size_t len)
-{
-	const char *end = json + len - 1;
-
-	if (len < 2 || *json != '"')
-	{
-		eventlog_json_raw(out, json, len);
-		return;
-	}
-	for (const char *p = json + 1; p < end; p++)
-	{
-		unsigned char utf8[MAX_UNICODE_EQUIVALENT_STRING + 1];
-		pg_wchar	c;
-
-		if (*p != '\\')
-		{
-			eventlog_json_raw(out, p, 1);
-			continue;
-		}
-		switch (*++p)
-		{
-			case 'b':
-				eventlog_json_literal(out, "\b");
-				break;
-			case 'f':
-				eventlog_json_literal(out, "\f");
-				break;
-			case 'n':
-				eventlog_json_literal(out, "\n");
-				break;
-			case 'r':
-				eventlog_json_literal(out, "\r");
-				break;
-			case 't':
-				eventlog_json_literal(out, "\t");
-				break;
-			case 'u':
-				c = (pg_wchar) strtoul(pnstrdup(p + 1, 4), NULL, 16);
-				p += 4;
-				if (c >= 0xD800 && c < 0xDC00 && end - p > 6)
-				{
-					c = 0x10000 + ((c & 0x3FF) << 10) +
-						(strtoul(pnstrdup(p + 3, 4), NULL, 16) & 0x3FF);
-					p += 6;
-				}
-				unicode_to_utf8(c, utf8);
-				eventlog_json_raw(out, (char *) utf8, pg_utf_mblen(utf8));
-				break;
-			default:
-				eventlog_json_raw(out, p, 1);
-				break;
-		}
-	}
-}
-
 /* A value as its converter writes it; it is not null. */
 static void
 write_converted(EventlogBuf *out, EventlogEncoder *encoder, const EventlogEncoderTable *table,
@@ -215,7 +158,7 @@ write_converted(EventlogBuf *out, EventlogEncoder *encoder, const EventlogEncode
 	{
 		json->len = 0;
 		eventlog_event_write_value(json, field, value, 'N');
-		write_unquoted(out, json->data, json->len);
+		eventlog_convert_unquote(out, json->data, json->len);
 	}
 }
 
@@ -227,7 +170,7 @@ add_header(EventlogEncoder *encoder, const EventlogEncoderTable *table, const ch
 
 	text->len = 0;
 	if (value->kind == 'n')
-		eventlog_event_add_text_header(encoder, name, NULL, -1);
+		eventlog_convert_add_text(encoder, name, NULL, -1);
 	else
 	{
 		write_converted(text, encoder, table, encoder->ec->header_converter, field, value);
@@ -519,7 +462,7 @@ add_message_header(EventlogEncoder *encoder, const char *name, JsonbValue *value
 	text->len = 0;
 	if (value->type != jbvNull)
 		write_json_value(text, value);
-	eventlog_event_add_text_header(encoder, name, text->data,
+	eventlog_convert_add_text(encoder, name, text->data,
 								   value->type == jbvNull ? -1 : (int32) text->len);
 }
 
@@ -533,7 +476,7 @@ add_message_headers(EventlogEncoder *encoder, const EventlogSource *source,
 	if (message->id != NULL)
 		add_message_header(encoder, "id", message->id);
 	else
-		eventlog_event_add_text_header(encoder, "id", lsn,
+		eventlog_convert_add_text(encoder, "id", lsn,
 									   pg_lltoa((int64) source->lsn, lsn));
 	n++;
 	if (message->type != NULL)
