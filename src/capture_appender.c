@@ -263,7 +263,8 @@ handle_message(const EventlogMessageHeader *header, const char *bytes)
 			group_end = end;
 			group_time = time;
 			if (eventlog_capture_sink_bytes() >= GROUP_BYTES ||
-				GetCurrentTimestamp() - opened_at > GROUP_MS * INT64CONST(1000))
+				GetCurrentTimestamp() - opened_at > GROUP_MS * INT64CONST(1000) ||
+				end <= pg_atomic_read_u64(&my_slot->careful_lsn))
 				commit_group();
 			break;
 		case EVENTLOG_APPLIED_ALONE:
@@ -486,8 +487,10 @@ enter(const EventlogWorkerArgs *args)
 }
 
 /*
- * The error is told with the row that it is about.  If there is a dead-letter
- * topic, that row is to go there at the next attempt, which is made at once.
+ * The error is told with the row that it is about.  Another attempt is made at
+ * once: what comes before that row is then committed transaction by
+ * transaction, so that it is not held up; and if there is a dead-letter topic,
+ * the row goes there.
  */
 static void
 failed(const char *message)
@@ -500,8 +503,7 @@ failed(const char *message)
 	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
 	eventlog_slot_note_error_locked(&my_slot->history, message);
 	LWLockRelease(eventlog_shared->lock);
-	if (row != NULL && capture->config->dead_letter_topic != NULL &&
-		pg_atomic_read_u64(&my_slot->careful_lsn) < lsn)
+	if (row != NULL && pg_atomic_read_u64(&my_slot->careful_lsn) < lsn)
 	{
 		pg_atomic_write_u64(&my_slot->careful_lsn, lsn);
 		again = true;
