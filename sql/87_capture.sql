@@ -94,8 +94,7 @@ CREATE FUNCTION eventlog.capture_status(
 	OUT next_start_at timestamptz,
 	OUT snapshot_tables int,
 	OUT snapshot_tables_done int,
-	OUT snapshot_table text,
-	OUT snapshot_table_rows bigint,
+	OUT snapshot_progress jsonb,
 	OUT decoded_lsn pg_lsn,
 	OUT appended_lsn pg_lsn,
 	OUT confirmed_lsn pg_lsn,
@@ -110,9 +109,8 @@ RETURNS SETOF record
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10
 AS 'MODULE_PATHNAME', 'eventlog_capture_status';
 COMMENT ON FUNCTION eventlog.capture_status() IS
-'state of the workers of captures in this database; see eventlog.captures.
+'state of the workers of captures in this database that one owns, all of them for members of pg_monitor; see eventlog.captures.
 Errors: object_not_in_prerequisite_state (the library was not loaded at server start)';
-REVOKE ALL ON FUNCTION eventlog.capture_status() FROM PUBLIC;
 
 CREATE FUNCTION eventlog.capture_is_home(system_identifier bigint, database_oid oid)
 RETURNS boolean
@@ -138,8 +136,7 @@ SELECT c.name,
 	s.decoder_pid,
 	s.snapshot_tables,
 	s.snapshot_tables_done,
-	s.snapshot_table,
-	s.snapshot_table_rows,
+	s.snapshot_progress,
 	s.decoded_lsn,
 	s.appended_lsn,
 	coalesce(r.confirmed_flush_lsn, s.confirmed_lsn) AS confirmed_lsn,
@@ -184,8 +181,8 @@ COMMENT ON COLUMN eventlog.captures.appender_pid IS 'process that appends to the
 COMMENT ON COLUMN eventlog.captures.decoder_pid IS 'process that decodes the WAL';
 COMMENT ON COLUMN eventlog.captures.snapshot_tables IS 'tables of the last snapshot';
 COMMENT ON COLUMN eventlog.captures.snapshot_tables_done IS 'those that have been copied';
-COMMENT ON COLUMN eventlog.captures.snapshot_table IS 'the table that is copied now, or was last';
-COMMENT ON COLUMN eventlog.captures.snapshot_table_rows IS 'rows copied of that table';
+COMMENT ON COLUMN eventlog.captures.snapshot_progress IS
+'tables of the last snapshot, the first 64 of those that it has come to: [{"table": "schema.table", "rows": copied so far, "done": boolean}, …]';
 COMMENT ON COLUMN eventlog.captures.decoded_lsn IS 'the WAL is decoded up to here';
 COMMENT ON COLUMN eventlog.captures.appended_lsn IS 'what was committed before this is in the topics';
 COMMENT ON COLUMN eventlog.captures.confirmed_lsn IS 'WAL up to here is not needed any more, but for transactions that were running then';

@@ -385,6 +385,9 @@ run(void)
 		finished = true;
 		return;
 	}
+	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
+	my_slot->owner = capture->owner;
+	LWLockRelease(eventlog_shared->lock);
 	pgstat_report_activity(STATE_RUNNING, capture->name);
 	StartTransactionCommand();
 	database = MemoryContextStrdup(TopMemoryContext, get_database_name(MyDatabaseId));

@@ -116,12 +116,11 @@ clear_slot(EventlogCaptureSlot *slot)
 {
 	slot->dboid = InvalidOid;
 	slot->id = 0;
+	slot->owner = InvalidOid;
 	slot->wanted = false;
 	slot->phase = EVENTLOG_PHASE_STARTING;
 	memset(&slot->history, 0, sizeof(slot->history));
-	slot->tables_total = slot->tables_done = 0;
-	slot->table_rows = 0;
-	slot->table[0] = '\0';
+	slot->tables_total = slot->tables_done = slot->ntables = 0;
 	pg_atomic_write_u64(&slot->careful_lsn, 0);
 	pg_atomic_write_u64(&slot->decoded_lsn, 0);
 	pg_atomic_write_u64(&slot->appended_lsn, 0);
@@ -302,16 +301,26 @@ eventlog_capture_forget(Oid dboid, int32 id)
 
 void
 eventlog_capture_progress(EventlogCaptureSlot *slot, int tables_total, int tables_done,
-						  const char *table, int64 rows)
+						  int number, const char *table, int64 rows, bool done)
 {
-	int			len = pg_mbcliplen(table, strlen(table), sizeof(slot->table) - 1);
+	EventlogTableProgress *progress;
+	int			len;
 
 	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
+	if (tables_total != slot->tables_total || slot->ntables == 0)
+		memset(slot->tables, 0, sizeof(slot->tables));
 	slot->tables_total = tables_total;
 	slot->tables_done = tables_done;
-	slot->table_rows = rows;
-	memcpy(slot->table, table, len);
-	slot->table[len] = '\0';
+	slot->ntables = Min(tables_total, EVENTLOG_MAX_TABLE_PROGRESS);
+	if (number < slot->ntables)
+	{
+		progress = &slot->tables[number];
+		len = pg_mbcliplen(table, strlen(table), sizeof(progress->name) - 1);
+		memcpy(progress->name, table, len);
+		progress->name[len] = '\0';
+		progress->rows = rows;
+		progress->done = done;
+	}
 	LWLockRelease(eventlog_shared->lock);
 }
 

@@ -30,10 +30,21 @@ typedef enum EventlogCapturePhase
 	EVENTLOG_PHASE_STOPPED
 } EventlogCapturePhase;
 
+/* Tables of a snapshot whose progress is told one by one. */
+#define EVENTLOG_MAX_TABLE_PROGRESS	64
+
+typedef struct EventlogTableProgress
+{
+	char		name[2 * 64 + 2];	/* schema.table, cut */
+	int64		rows;			/* copied so far */
+	bool		done;
+} EventlogTableProgress;
+
 typedef struct EventlogCaptureSlot
 {
 	Oid			dboid;			/* InvalidOid: free */
 	int32		id;
+	Oid			owner;			/* of the capture, as soon as known */
 	bool		wanted;			/* is to be running */
 	EventlogWorkerState state;	/* of the appender */
 	int			pid;			/* of the appender, while RUNNING */
@@ -50,8 +61,8 @@ typedef struct EventlogCaptureSlot
 	/* progress of a snapshot */
 	int			tables_total;
 	int			tables_done;
-	int64		table_rows;		/* of the current one */
-	char		table[2 * 64 + 2];	/* the current one */
+	int			ntables;		/* of them, those below */
+	EventlogTableProgress tables[EVENTLOG_MAX_TABLE_PROGRESS];
 
 	pg_atomic_uint64 careful_lsn;	/* a row there could not be encoded */
 	pg_atomic_uint32 asleep;	/* the decoder waits for WAL */
@@ -132,9 +143,10 @@ extern EventlogCaptureSlot *eventlog_capture_find_locked(Oid dboid, int32 id);
 /* WAL may have been written up to here: wake decoders that wait for it. */
 extern void eventlog_capture_wake(XLogRecPtr lsn);
 
-/* A snapshot's progress, for the view. */
+/* A snapshot's progress, for the view; number: of the table, from 0. */
 extern void eventlog_capture_progress(EventlogCaptureSlot *slot, int tables_total,
-									  int tables_done, const char *table, int64 rows);
+									  int tables_done, int number, const char *table,
+									  int64 rows, bool done);
 
 /* Entry points of workers. */
 extern PGDLLEXPORT void eventlog_appender_main(Datum arg);

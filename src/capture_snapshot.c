@@ -202,8 +202,8 @@ static void
 report_progress(SnapshotRun *snapshot, int table)
 {
 	eventlog_capture_progress(eventlog_capture_my_slot(), snapshot->work.ntables,
-							  snapshot->tables_done, snapshot->work.tables[table]->name,
-							  snapshot->states[table].rows);
+							  snapshot->tables_done, table, snapshot->work.tables[table]->name,
+							  snapshot->states[table].rows, table_is_done(snapshot, table));
 }
 
 /* ---- what readers send ---- */

@@ -29,6 +29,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/pg_lsn.h"
 #include "utils/snapmgr.h"
@@ -298,7 +299,7 @@ static const char *const phase_names[] = {
 	"starting", "snapshot", "streaming", "failed", "needs_adoption", "stopped"
 };
 
-#define STATUS_COLUMNS	21
+#define STATUS_COLUMNS	20
 
 static Datum
 text_of(const char *text)
@@ -314,6 +315,31 @@ text_of(const char *text)
 	return CStringGetTextDatum(copy);
 }
 
+/* Tables of a snapshot, as jsonb. */
+static Datum
+tables_of(const EventlogCaptureSlot *slot)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, '[');
+	for (int i = 0; i < slot->ntables; i++)
+	{
+		const EventlogTableProgress *table = &slot->tables[i];
+
+		if (table->name[0] == '\0')
+			continue;
+		if (buf.len > 1)
+			appendStringInfoChar(&buf, ',');
+		appendStringInfoString(&buf, "{\"table\":");
+		escape_json(&buf, TextDatumGetCString(text_of(table->name)));
+		appendStringInfo(&buf, ",\"rows\":" INT64_FORMAT ",\"done\":%s}", table->rows,
+						 table->done ? "true" : "false");
+	}
+	appendStringInfoChar(&buf, ']');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(buf.data));
+}
+
 static void
 put_lsn(Datum *value, bool *isnull, pg_atomic_uint64 *lsn)
 {
@@ -327,9 +353,11 @@ Datum
 eventlog_capture_status(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool		sees_all;
 
 	eventlog_require_preloaded();
 	InitMaterializedSRF(fcinfo, 0);
+	sees_all = has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
 	for (int n = 0; n < EVENTLOG_MAX_CAPTURES; n++)
 	{
 		EventlogCaptureSlot *slot = &eventlog_captures->slots[n];
@@ -342,6 +370,8 @@ eventlog_capture_status(PG_FUNCTION_ARGS)
 		copy = *slot;
 		LWLockRelease(eventlog_shared->lock);
 		if (copy.dboid != MyDatabaseId)
+			continue;
+		if (!sees_all && OidIsValid(copy.owner) && !has_privs_of_role(GetUserId(), copy.owner))
 			continue;
 
 		values[i++] = Int32GetDatum(copy.id);
@@ -356,11 +386,10 @@ eventlog_capture_status(PG_FUNCTION_ARGS)
 		values[i++] = Int32GetDatum(copy.history.failures);
 		nulls[i] = copy.phase != EVENTLOG_PHASE_FAILED || !copy.wanted;
 		values[i++] = TimestampTzGetDatum(copy.due);
-		nulls[i] = nulls[i + 1] = nulls[i + 2] = nulls[i + 3] = copy.tables_total == 0;
+		nulls[i] = nulls[i + 1] = nulls[i + 2] = copy.tables_total == 0;
 		values[i++] = Int32GetDatum(copy.tables_total);
 		values[i++] = Int32GetDatum(copy.tables_done);
-		values[i++] = text_of(copy.table);
-		values[i++] = Int64GetDatum(copy.table_rows);
+		values[i++] = tables_of(&copy);
 		put_lsn(&values[i], &nulls[i], &slot->decoded_lsn);
 		i++;
 		put_lsn(&values[i], &nulls[i], &slot->appended_lsn);
