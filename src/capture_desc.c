@@ -313,6 +313,31 @@ describe_key(EventlogRelationDesc *desc, Relation rel)
 	ReleaseSysCache(best);
 }
 
+/* Mark the columns of the index that was made the replica identity. */
+static void
+describe_identity(EventlogRelationDesc *desc, Relation rel)
+{
+	Oid			index = desc->replica_identity == REPLICA_IDENTITY_INDEX ?
+		RelationGetReplicaIndex(rel) : InvalidOid;
+	HeapTuple	tuple;
+	Form_pg_index form;
+
+	if (!OidIsValid(index))
+		return;
+	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+	if (!HeapTupleIsValid(tuple))
+		return;
+	form = (Form_pg_index) GETSTRUCT(tuple);
+	for (int i = 0; i < form->indnkeyatts; i++)
+	{
+		int			column = column_of_attnum(desc, form->indkey.values[i]);
+
+		if (column >= 0)
+			desc->columns[column].in_identity = true;
+	}
+	ReleaseSysCache(tuple);
+}
+
 EventlogRelationDesc *
 eventlog_desc_build(Relation rel)
 {
@@ -334,6 +359,7 @@ eventlog_desc_build(Relation rel)
 			describe_column(&desc->columns[desc->ncolumns++], rel, att);
 	}
 	describe_key(desc, rel);
+	describe_identity(desc, rel);
 	return desc;
 }
 
@@ -446,6 +472,7 @@ eventlog_desc_write(StringInfo out, const EventlogRelationDesc *desc)
 		pq_sendint16(out, column->attnum);
 		pq_sendbyte(out, column->not_null);
 		pq_sendbyte(out, column->generated);
+		pq_sendbyte(out, column->in_identity);
 		pq_sendbyte(out, column->has_default);
 		pq_sendbyte(out, column->default_constant);
 		write_string(out, column->default_value);
@@ -477,6 +504,7 @@ eventlog_desc_read(StringInfo in)
 		column->attnum = (AttrNumber) pq_getmsgint(in, 2);
 		column->not_null = pq_getmsgbyte(in) != 0;
 		column->generated = pq_getmsgbyte(in) != 0;
+		column->in_identity = pq_getmsgbyte(in) != 0;
 		column->has_default = pq_getmsgbyte(in) != 0;
 		column->default_constant = pq_getmsgbyte(in) != 0;
 		column->default_value = read_string(in);

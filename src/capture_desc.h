@@ -52,6 +52,8 @@ typedef struct EventlogColumnDesc
 	AttrNumber	attnum;
 	bool		not_null;
 	bool		generated;		/* a stored generated column */
+	bool		in_identity;	/* of the index that is the replica identity;
+								 * false if no index was chosen for it */
 	bool		has_default;
 	char	   *default_value;	/* what Debezium takes for the default, as the
 								 * type's text; NULL: nothing */

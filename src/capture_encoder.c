@@ -199,7 +199,7 @@ row_error_context(void *arg)
 {
 	EventContext *context = (EventContext *) arg;
 	EventlogEncoderTable *table = context->table;
-	int			n = table->nkeys > 0 ? table->nkeys : table->desc->ncolumns;
+	int			n = table->nrow_keys > 0 ? table->nrow_keys : table->desc->ncolumns;
 	StringInfoData names;
 	StringInfoData values;
 
@@ -207,7 +207,7 @@ row_error_context(void *arg)
 	initStringInfo(&values);
 	for (int i = 0; context->row != NULL && i < n; i++)
 	{
-		int			column = table->nkeys > 0 ? table->keys[i].column : i;
+		int			column = table->nrow_keys > 0 ? table->row_keys[i].column : i;
 		const EventlogColumnValue *value = &context->row[column];
 
 		appendStringInfo(&names, "%s%s", i == 0 ? "" : ", ", table->desc->columns[column].name);
@@ -380,8 +380,8 @@ void
 eventlog_encoder_key(EventlogEncoder *encoder, EventlogEncoderTable *table,
 					 const EventlogColumnValue *row, EventlogBuf *out)
 {
-	if (table->nkeys == 0)
+	if (table->nrow_keys == 0)
 		eventlog_json_literal(out, "null");
 	else
-		eventlog_event_write_key(out, encoder, table, row, 'N', false);
+		eventlog_event_write_row_key(out, table, row);
 }

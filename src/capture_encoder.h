@@ -133,7 +133,8 @@ extern void eventlog_encoder_notify(EventlogEncoder *encoder, const char *key, c
 
 /*
  * The JSON of a row's key ("null" without one) into out: to name rows in
- * errors, and to tell rows apart in incremental snapshots.
+ * errors, and to tell rows apart in incremental snapshots.  It is the table's,
+ * whatever message.key.columns says.
  */
 extern void eventlog_encoder_key(EventlogEncoder *encoder, EventlogEncoderTable *table,
 								 const EventlogColumnValue *row, EventlogBuf *out);

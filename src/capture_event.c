@@ -252,6 +252,13 @@ eventlog_event_write_fields(EventlogBuf *out, const EventlogEncoderTable *table,
 }
 
 void
+eventlog_event_write_row_key(EventlogBuf *out, const EventlogEncoderTable *table,
+							 const EventlogColumnValue *row)
+{
+	write_row(out, table->row_keys, table->nrow_keys, row, 'N', NULL);
+}
+
+void
 eventlog_event_write_key(EventlogBuf *out, EventlogEncoder *encoder, EventlogEncoderTable *table,
 						 const EventlogColumnValue *row, char kind, bool schema)
 {
@@ -543,27 +550,68 @@ custom_key(EventlogEncoder *encoder, const EventlogEncoderTable *table, int *col
 	return n;
 }
 
+/*
+ * The columns of a replica identity that does not hold the whole key.  Deletes
+ * tell no more of a row than these, so they are the key of all its events;
+ * Debezium's deletes then have a key of zeroes.  0 if the key will do.
+ */
+static int
+identity_key(EventlogEncoder *encoder, const EventlogEncoderTable *table, int *columns)
+{
+	const EventlogRelationDesc *desc = table->desc;
+	int			n = 0;
+	int			covered = 0;
+
+	if (encoder->config->compatible)
+		return 0;
+	for (int i = 0; i < desc->ncolumns; i++)
+	{
+		if (desc->columns[i].in_identity)
+			columns[n++] = i;
+	}
+	for (int i = 0; i < desc->nkeys; i++)
+		covered += desc->columns[desc->keys[i]].in_identity;
+	return desc->nkeys > 0 && covered == desc->nkeys ? 0 : n;
+}
+
+static EventlogField *
+make_keys(EventlogEncoder *encoder, EventlogEncoderTable *table, int n, const int *columns,
+		  int *nkeys)
+{
+	EventlogField *keys = palloc(sizeof(EventlogField) * Max(n, 1));
+
+	*nkeys = 0;
+	for (int i = 0; i < n; i++)
+	{
+		EventlogField *field = &keys[*nkeys];
+
+		if (!eventlog_event_make_field(encoder, table, columns[i], field, *nkeys == 0))
+			continue;
+		field->mask = NULL;		/* keys are told apart by their values */
+		(*nkeys)++;
+	}
+	return keys;
+}
+
 static void
 prepare_keys(EventlogEncoder *encoder, EventlogEncoderTable *table)
 {
 	const EventlogRelationDesc *desc = table->desc;
 	int		   *columns = palloc(sizeof(int) * Max(desc->ncolumns, 1));
-	int			n = custom_key(encoder, table, columns);
+	int			n = identity_key(encoder, table, columns);
 
-	if (n == 0)
-	{
-		n = desc->nkeys;
-		memcpy(columns, desc->keys, sizeof(int) * n);
-	}
-	table->keys = palloc(sizeof(EventlogField) * Max(n, 1));
-	for (int i = 0; i < n; i++)
-	{
-		EventlogField *field = &table->keys[table->nkeys];
+	if (n > 0)
+		table->row_keys = make_keys(encoder, table, n, columns, &table->nrow_keys);
+	else
+		table->row_keys = make_keys(encoder, table, desc->nkeys, desc->keys, &table->nrow_keys);
 
-		if (!eventlog_event_make_field(encoder, table, columns[i], field, table->nkeys == 0))
-			continue;
-		field->mask = NULL;		/* keys are told apart by their values */
-		table->nkeys++;
+	n = custom_key(encoder, table, columns);
+	if (n > 0)
+		table->keys = make_keys(encoder, table, n, columns, &table->nkeys);
+	else
+	{
+		table->keys = table->row_keys;
+		table->nkeys = table->nrow_keys;
 	}
 }
 

@@ -189,6 +189,8 @@ struct EventlogEncoderTable
 	EventlogField *fields;
 	int			nkeys;
 	EventlogField *keys;
+	int			nrow_keys;		/* what tells rows apart: the keys, unless */
+	EventlogField *row_keys;	/* message.key.columns chose those */
 
 	EventlogText source;		/* "schema":…,"table":…,"txId": */
 	EventlogText key_schema;	/* {"schema":…,"payload": or empty */
@@ -318,6 +320,8 @@ extern void eventlog_event_write_fields(EventlogBuf *out, const EventlogEncoderT
 extern void eventlog_event_write_key(EventlogBuf *out, EventlogEncoder *encoder,
 									 EventlogEncoderTable *table,
 									 const EventlogColumnValue *row, char kind, bool schema);
+extern void eventlog_event_write_row_key(EventlogBuf *out, const EventlogEncoderTable *table,
+										 const EventlogColumnValue *row);
 extern void eventlog_event_write_source(EventlogBuf *out, EventlogEncoder *encoder,
 										const EventlogText *table, const EventlogSource *source);
 extern void eventlog_event_write_value(EventlogBuf *out, const EventlogField *field,
