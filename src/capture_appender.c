@@ -42,6 +42,7 @@
 #include "capture.h"
 #include "capture_apply.h"
 #include "capture_heartbeat.h"
+#include "capture_incremental.h"
 #include "capture_queue.h"
 #include "capture_settings.h"
 #include "capture_sink.h"
@@ -131,6 +132,7 @@ commit_transaction(XLogRecPtr end, TimestampTz time)
 	uint64		records = eventlog_capture_sink_records();
 	XLogRecPtr	before = XactLastCommitEnd;
 
+	eventlog_incremental_before_commit();
 	EVENTLOG_PAUSE_INTERRUPTIBLE("capture-commit", capture->name);
 	PopActiveSnapshot();
 	replorigin_session_origin_lsn = end;
@@ -259,6 +261,7 @@ handle_message(const EventlogMessageHeader *header, const char *bytes)
 			break;
 		case EVENTLOG_APPLIED_COMMIT:
 			inside = false;
+			eventlog_incremental_at_end();
 			group_transactions++;
 			group_end = end;
 			group_time = time;
@@ -325,6 +328,19 @@ start_decoder(XLogRecPtr start)
 	eventlog_queue_set_handle(queue, handle);
 }
 
+/* What signals have asked for beside the stream; false: there is nothing. */
+static bool
+work_for_signals(void)
+{
+	if (likely(!eventlog_incremental_is_due()) || inside)
+		return false;
+	commit_group();
+	if (is_open)
+		return false;
+	eventlog_incremental_work();
+	return true;
+}
+
 static void
 stream(void)
 {
@@ -341,6 +357,7 @@ stream(void)
 		{
 			case EVENTLOG_QUEUE_MESSAGE:
 				handle_message(&header, bytes);
+				(void) work_for_signals();
 				continue;
 			case EVENTLOG_QUEUE_CLOSED:
 				report_decoder();
@@ -348,6 +365,8 @@ stream(void)
 				break;
 		}
 		commit_group();
+		if (work_for_signals())
+			continue;
 		pg_atomic_write_u64(&my_slot->current_bytes, eventlog_apply_bytes());
 		more = update_confirmable();
 		wait_ms = more ? FLUSH_WAIT_MS : WAIT_MS;
@@ -410,6 +429,7 @@ run(void)
 
 	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
 	MemoryContextSwitchTo(TopMemoryContext);
+	eventlog_signals_init(capture, sink, database, &apply_hooks);
 	eventlog_apply_init(encoder, &apply_hooks, after_commit ? start : InvalidXLogRecPtr);
 	if (capture->config->dead_letter_topic != NULL &&
 		pg_atomic_read_u64(&my_slot->careful_lsn) != 0)

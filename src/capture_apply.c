@@ -230,11 +230,11 @@ apply_known(Known *k, const char *table, uint32 table_len,
 	k->desc = NULL;
 	k->table = NULL;
 	k->applied = 0;
-	all = eventlog_desc_read(&buf);
 	(void) get_byte(&c);
 	(void) get_int32(&c);		/* relid */
 	n = column_names(&c, &names);
 	MemoryContextSwitchTo(k->context);
+	all = eventlog_desc_read(&buf);	/* whose strings the projection shares */
 	k->desc = eventlog_desc_project(all, n, names);
 	MemoryContextSwitchTo(old);
 	if (hooks.table != NULL)

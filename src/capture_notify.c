@@ -14,6 +14,7 @@
 
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "utils/memutils.h"
 
 #include "capture_notify.h"
 #include "clock.h"
@@ -40,6 +41,10 @@ eventlog_random_uuid(char *out)
 	}
 	*next = '\0';
 }
+
+/* Notifications that wait for a transaction that they belong to. */
+static bool deferring = false;
+static List *deferred = NIL;	/* key, value, key, value ... */
 
 static void
 append_string(EventlogBuf *out, const char *text)
@@ -103,9 +108,45 @@ eventlog_capture_notify(EventlogCapture *capture, EventlogEncoder *encoder,
 	key.data[key.len] = '\0';
 	eventlog_buf_reserve(&value, 1);
 	value.data[value.len] = '\0';
-	eventlog_encoder_notify(encoder, key.data, value.data);
+	if (deferring)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
+		deferred = lappend(lappend(deferred, pstrdup(key.data)), pstrdup(value.data));
+		MemoryContextSwitchTo(caller);
+	}
+	else
+		eventlog_encoder_notify(encoder, key.data, value.data);
 	eventlog_buf_free(&key);
 	eventlog_buf_free(&value);
+}
+
+void
+eventlog_notify_defer(bool defer)
+{
+	deferring = defer;
+}
+
+void
+eventlog_notify_flush(EventlogEncoder *encoder)
+{
+	for (int i = 0; i + 1 < list_length(deferred); i += 2)
+		eventlog_encoder_notify(encoder, list_nth(deferred, i), list_nth(deferred, i + 1));
+	list_free_deep(deferred);
+	deferred = NIL;
+}
+
+bool
+eventlog_names_contain(List *names, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+	{
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	}
+	return false;
 }
 
 char *

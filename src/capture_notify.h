@@ -28,6 +28,15 @@ extern void eventlog_random_uuid(char *out);
 extern void eventlog_capture_notify(EventlogCapture *capture, EventlogEncoder *encoder,
 									const char *id, const char *aggregate, const char *type, ...);
 
+/*
+ * Keep notifications from now on, or not any more; and send those that were
+ * kept, in the transaction that what they tell of is part of.
+ */
+extern void eventlog_notify_defer(bool defer);
+extern void eventlog_notify_flush(EventlogEncoder *encoder);
+
+extern bool eventlog_names_contain(List *names, const char *name);
+
 /* Names, joined by commas. */
 extern char *eventlog_names_join(List *names);
 

@@ -162,7 +162,7 @@ notify_progress(SnapshotRun *snapshot)
 	EventlogCapture *capture = snapshot->work.capture;
 	EventlogEncoder *encoder = snapshot->encoder;
 
-	if (!snapshot->request->initial || capture->config->notification_topic == NULL)
+	if (capture->config->notification_topic == NULL)
 		return;
 	while (snapshot->notified < snapshot->work.ntables)
 	{
@@ -192,10 +192,9 @@ notify_progress(SnapshotRun *snapshot)
 static void
 notify_plain(SnapshotRun *snapshot, const char *type)
 {
-	if (snapshot->request->initial)
-		eventlog_capture_notify(snapshot->work.capture, snapshot->encoder, NULL,
-								EVENTLOG_NOTIFY_INITIAL, type,
-								"connector_name", snapshot->work.capture->topic_prefix, NULL);
+	eventlog_capture_notify(snapshot->work.capture, snapshot->encoder, NULL,
+							EVENTLOG_NOTIFY_INITIAL, type,
+							"connector_name", snapshot->work.capture->topic_prefix, NULL);
 }
 
 static void
@@ -504,4 +503,11 @@ eventlog_capture_snapshot(EventlogCapture *capture, EventlogCaptureSink *sink,
 	};
 
 	eventlog_capture_snapshot_run(capture, sink, encoder, &request);
+}
+
+void
+eventlog_capture_snapshot_skipped(EventlogCapture *capture, EventlogEncoder *encoder)
+{
+	eventlog_capture_notify(capture, encoder, NULL, EVENTLOG_NOTIFY_INITIAL, "SKIPPED",
+							"connector_name", capture->topic_prefix, NULL);
 }

@@ -24,6 +24,7 @@ typedef struct EventlogSnapshotTable
 	bool		has_where;		/* sql ends in a WHERE clause */
 	bool		by_blocks;		/* ranges of ctid may be added to it */
 	BlockNumber nblocks;
+	Oid			file;			/* relfilenode */
 } EventlogSnapshotTable;
 
 /* A table, or some of its blocks: what a reader takes at a time. */
@@ -37,7 +38,7 @@ typedef struct EventlogSnapshotChunk
 /* What to snapshot, beside what the capture says. */
 typedef struct EventlogSnapshotRequest
 {
-	bool		initial;		/* the initial one, with its notifications */
+	bool		initial;		/* the initial one, with configured statements */
 	XLogRecPtr	lsn;			/* source.lsn of the rows */
 	XLogRecPtr	last_commit_lsn;	/* Invalid: none seen */
 	TransactionId xid;			/* source.txId; Invalid: null */
@@ -59,6 +60,9 @@ typedef struct EventlogSnapshotRequest
 extern void eventlog_capture_snapshot(EventlogCapture *capture, EventlogCaptureSink *sink,
 									  EventlogEncoder *encoder, XLogRecPtr start_lsn);
 
+/* There is none to be made, by snapshot.mode: tell so, where that is wanted. */
+extern void eventlog_capture_snapshot_skipped(EventlogCapture *capture, EventlogEncoder *encoder);
+
 /* The same for any request. */
 extern void eventlog_capture_snapshot_run(EventlogCapture *capture, EventlogCaptureSink *sink,
 										  EventlogEncoder *encoder,
@@ -73,6 +77,14 @@ extern void eventlog_capture_snapshot_run(EventlogCapture *capture, EventlogCapt
  */
 extern List *eventlog_snapshot_plan(EventlogCapture *capture, EventlogEncoder *encoder,
 									const EventlogSnapshotRequest *request, List **all_tables);
+
+/* One table, by its name; NULL if it is not captured. */
+extern EventlogSnapshotTable *eventlog_snapshot_plan_table(EventlogCapture *capture,
+														   EventlogEncoder *encoder,
+														   const char *name);
+
+/* Names of all tables that are captured, and that of the signal table. */
+extern List *eventlog_snapshot_table_names(EventlogCapture *capture);
 
 /* The query for a chunk of a table. */
 extern char *eventlog_snapshot_chunk_sql(const EventlogSnapshotTable *table,
@@ -107,7 +119,8 @@ extern void eventlog_snapshot_read_chunk(EventlogEncoder *encoder,
 										 EventlogSnapshotOutput *output);
 
 /* Does the table's name match the pattern, as a whole?  Java's regular expressions. */
-extern bool eventlog_capture_name_matches(const char *name, const char *pattern);
+extern bool eventlog_capture_name_matches(const char *name, const char *pattern,
+										  bool ignore_case);
 
 /* ---- parallel readers (capture_reader.c) ---- */
 

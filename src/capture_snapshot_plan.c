@@ -104,13 +104,14 @@ config_text(Jsonb *config, const char *name)
 }
 
 bool
-eventlog_capture_name_matches(const char *name, const char *pattern)
+eventlog_capture_name_matches(const char *name, const char *pattern, bool ignore_case)
 {
 	text	   *whole = cstring_to_text(psprintf("^(?:%s)$", pattern));
 	bool		result;
 
 	result = RE_compile_and_execute(whole, unconstify(char *, name), strlen(name),
-									REG_ADVANCED | REG_ICASE, DEFAULT_COLLATION_OID, 0, NULL);
+									REG_ADVANCED | (ignore_case ? REG_ICASE : 0),
+									DEFAULT_COLLATION_OID, 0, NULL);
 	pfree(whole);
 	return result;
 }
@@ -380,6 +381,7 @@ plan_table(EventlogCapture *capture, EventlogEncoder *encoder,
 	table->name = candidate->name;
 	table->desc = project(eventlog_desc_build(rel), candidate);
 	table->nblocks = candidate->nblocks;
+	table->file = rel->rd_rel->relfilenode;
 	table->by_blocks = override == NULL && !candidate->has_children &&
 		rel->rd_tableam == GetHeapamTableAmRoutine();
 	relation_close(rel, NoLock);
@@ -399,7 +401,7 @@ matches(List *patterns, const char *name)
 		return true;
 	foreach(lc, patterns)
 	{
-		if (eventlog_capture_name_matches(name, lfirst(lc)))
+		if (eventlog_capture_name_matches(name, lfirst(lc), false))
 			return true;
 	}
 	return false;
@@ -443,4 +445,46 @@ eventlog_snapshot_plan(EventlogCapture *capture, EventlogEncoder *encoder,
 	SPI_finish();
 	MemoryContextSwitchTo(context);
 	return tables;
+}
+
+EventlogSnapshotTable *
+eventlog_snapshot_plan_table(EventlogCapture *capture, EventlogEncoder *encoder, const char *name)
+{
+	MemoryContext context = CurrentMemoryContext;
+	EventlogSnapshotRequest request = {0};
+	EventlogSnapshotTable *table = NULL;
+	List	   *candidates;
+	List	   *locked = NIL;
+	ListCell   *lc;
+
+	SPI_connect();
+	candidates = read_candidates(capture, context);
+	SPI_finish();
+	foreach(lc, candidates)
+	{
+		Candidate  *candidate = lfirst(lc);
+
+		if (strcmp(candidate->name, name) == 0 && lock_table(candidate, &locked))
+			table = plan_table(capture, encoder, &request, candidate);
+	}
+	return table;
+}
+
+List *
+eventlog_snapshot_table_names(EventlogCapture *capture)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *result = NIL;
+	List	   *candidates;
+	ListCell   *lc;
+
+	/* the transaction may be older than the newest table */
+	PushActiveSnapshot(GetLatestSnapshot());
+	SPI_connect();
+	candidates = read_candidates(capture, context);
+	SPI_finish();
+	PopActiveSnapshot();
+	foreach(lc, candidates)
+		result = lappend(result, ((Candidate *) lfirst(lc))->name);
+	return result;
 }

@@ -233,6 +233,20 @@ eventlog_user_owns_database(Oid dboid)
 #define EVENTLOG_RUN_ONCE_ARG		, execute_once
 #endif
 
+/* 17: LogLogicalMessage can flush what is not transactional (173b56f1ef5). */
+#include "access/xlog.h"
+#include "replication/message.h"
+
+static inline XLogRecPtr
+eventlog_log_message(const char *prefix, const char *content, size_t len, bool transactional)
+{
+#if PG_VERSION_NUM >= 170000
+	return LogLogicalMessage(prefix, content, len, transactional, false);
+#else
+	return LogLogicalMessage(prefix, content, len, transactional);
+#endif
+}
+
 /* 18: publications can publish generated columns (7054186c4e). */
 #if PG_VERSION_NUM >= 180000
 #define EVENTLOG_PUBLISHES_GENERATED	true

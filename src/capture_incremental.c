@@ -1,0 +1,1015 @@
+/*-------------------------------------------------------------------------
+ *
+ * capture_incremental.c
+ *	  Incremental snapshots: tables are read in chunks beside the stream.
+ *
+ * A chunk is read between two watermarks: things that are written to the WAL
+ * just to be met in the stream.  Its rows are kept until the stream has come to
+ * the second one; of those that the stream has had a change in between, only
+ * the change counts.  What is left is emitted where the second watermark is,
+ * in the same transaction as the stream's own changes, the position, and the
+ * key up to which the table has been read.  So after a crash it goes on behind
+ * what has been emitted.
+ *
+ * In compatible mode the watermarks are Debezium's, rows in the signal table;
+ * else they are logical messages, and there is no need for the first one,
+ * since the appender reads only when it has come to the end of something: what
+ * it meets next is younger.
+ *
+ * Two things need care.  What is met before the chunk is read must be visible
+ * to its reading, and a transaction's commit can be in the WAL a while before
+ * others see it: so those that are between the two are waited for.  And what
+ * signals ask for takes effect at once where they are met, but a chunk that a
+ * watermark has asked for is read even if a signal behind it says to pause:
+ * Debezium would have read it by then.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+
+#include <time.h>
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "replication/origin.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "capture_incremental.h"
+#include "capture_incremental_state.h"
+#include "capture_notify.h"
+#include "capture_query.h"
+#include "capture_sink.h"
+#include "capture_snapshot.h"
+#include "capture_window.h"
+
+static EventlogCapture *capture = NULL;
+static EventlogCaptureSink *sink = NULL;
+static EventlogEncoder *encoder = NULL; /* of our own: tables may be described
+										 * otherwise than in the stream's */
+static EventlogIncrementalState *state = NULL;
+
+static bool dirty = false;		/* the state is to be saved */
+static bool read_requested = false;
+
+/* The chunk that waits for its watermark. */
+static char chunk_id[EVENTLOG_UUID_LEN + 1];
+static char chunk_opened[64];	/* when: for the watermarks */
+static bool chunk_pending = false;
+static bool window_open = false;
+static Oid	window_relid = InvalidOid;
+static EventlogWindow *window = NULL;	/* NULL: there was nothing to read */
+
+/* The watermark was met; its own change comes first. */
+static bool emit_requested = false;
+static EventlogSource emit_source;
+
+/* ---- what signals ask for ---- */
+
+static bool
+is_running(void)
+{
+	return state->collections != NIL;
+}
+
+static char *
+collection_names(void)
+{
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, state->collections)
+		names = lappend(names, ((EventlogCollection *) lfirst(lc))->name);
+	return eventlog_names_join(names);
+}
+
+static void
+notify_collections(const char *type, char *names)
+{
+	eventlog_capture_notify(capture, encoder, state->correlation, EVENTLOG_NOTIFY_INCREMENTAL, type,
+							"connector_name", capture->topic_prefix,
+							"data_collections", names, NULL);
+}
+
+static void
+next_collection(void)
+{
+	eventlog_state_next_collection(state);
+	dirty = true;
+	if (is_running())
+		return;
+	eventlog_capture_notify(capture, encoder, state->correlation, EVENTLOG_NOTIFY_INCREMENTAL,
+							"COMPLETED", "connector_name", capture->topic_prefix, NULL);
+	eventlog_state_set_correlation(state, NULL);
+}
+
+/* Names of tables that match a pattern; the pattern itself if there are none. */
+static List *
+expand(List *patterns)
+{
+	List	   *all = eventlog_snapshot_table_names(capture);
+	List	   *result = NIL;
+	ListCell   *lc;
+	ListCell   *name;
+
+	if (capture->config->compatible)
+		all = eventlog_names_java_set(all);
+	foreach(lc, patterns)
+	{
+		bool		found = false;
+
+		foreach(name, all)
+		{
+			if (!eventlog_capture_name_matches(lfirst(name), lfirst(lc), false))
+				continue;
+			found = true;
+			if (!eventlog_names_contain(result, lfirst(name)))
+				result = lappend(result, lfirst(name));
+		}
+		if (!found && !eventlog_names_contain(result, lfirst(lc)))
+			result = lappend(result, lfirst(lc));
+	}
+	return result;
+}
+
+/* Debezium looks at these only before it reads a chunk. */
+static void
+process_stop(void)
+{
+	List	   *names;
+	List	   *stopped = NIL;
+	bool		stop_current = false;
+	ListCell   *lc;
+
+	if (state->to_stop == NIL)
+		return;
+	names = expand(state->to_stop);
+	eventlog_state_clear_stop(state);
+	dirty = true;
+	if (!is_running())
+		return;
+	foreach(lc, names)
+	{
+		EventlogCollection *current = linitial(state->collections);
+
+		if (strcmp(current->name, lfirst(lc)) == 0)
+			stop_current = true;
+		else if (eventlog_state_remove_collection(state, lfirst(lc)))
+			stopped = lappend(stopped, lfirst(lc));
+	}
+	if (stop_current)
+	{
+		stopped = lappend(stopped, pstrdup(((EventlogCollection *) linitial(state->collections))->name));
+		next_collection();
+	}
+	notify_collections("ABORTED", eventlog_names_join(stopped));
+}
+
+static void
+request_chunk(void)
+{
+	process_stop();
+	if (is_running() && !state->paused && !chunk_pending)
+		read_requested = true;
+}
+
+void
+eventlog_incremental_execute(const char *id, List *patterns, List *conditions,
+							 const char *surrogate_key)
+{
+	List	   *names = expand(patterns);
+	bool		was_running = is_running();
+	ListCell   *lc;
+
+	foreach(lc, names)
+	{
+		const char *filter = NULL;
+		ListCell   *c;
+
+		foreach(c, conditions)
+		{
+			EventlogSnapshotCondition *condition = lfirst(c);
+
+			if (filter == NULL && eventlog_capture_name_matches(lfirst(lc), condition->pattern, true))
+				filter = condition->filter;
+		}
+		eventlog_state_add_collection(state, lfirst(lc), filter, surrogate_key);
+	}
+	eventlog_state_set_correlation(state, id);
+	dirty = true;
+	if (was_running)
+		return;
+	notify_collections("STARTED", collection_names());
+	request_chunk();
+}
+
+void
+eventlog_incremental_execute_blocking(const EventlogSource *source, List *patterns,
+									  List *conditions)
+{
+	eventlog_state_add_blocking(state, source->xid, patterns, conditions);
+	dirty = true;
+}
+
+void
+eventlog_incremental_stop(List *patterns)
+{
+	if (!is_running())
+		return;
+	eventlog_state_add_stop(state, patterns == NIL ? list_make1(".*") : patterns);
+	dirty = true;
+}
+
+void
+eventlog_incremental_pause(void)
+{
+	if (!is_running() || state->paused)
+		return;
+	state->paused = true;
+	dirty = true;
+	notify_collections("PAUSED", collection_names());
+}
+
+void
+eventlog_incremental_resume(void)
+{
+	if (!is_running() || !state->paused)
+		return;
+	state->paused = false;
+	dirty = true;
+	notify_collections("RESUMED", collection_names());
+	request_chunk();
+}
+
+/* ---- the stream ---- */
+
+void
+eventlog_incremental_change(const EventlogRelationDesc *desc, char op,
+							const EventlogColumnValue *old, const EventlogColumnValue *row)
+{
+	if (!window_open || window == NULL || desc->relid != window_relid)
+		return;
+	if (op == 'T')
+		eventlog_window_clear(window);
+	if (old)
+		eventlog_window_remove(window, desc, old);
+	if (row)
+		eventlog_window_remove(window, desc, row);
+}
+
+void
+eventlog_incremental_watermark(const char *id, bool open, const EventlogSource *source)
+{
+	if (!chunk_pending || strncmp(id, chunk_id, EVENTLOG_UUID_LEN) != 0)
+		return;
+	if (open)
+	{
+		window_open = true;
+		return;
+	}
+	window_open = false;
+	emit_requested = true;
+	emit_source = *source;
+}
+
+static void
+drop_window(void)
+{
+	if (window)
+		eventlog_window_free(window);
+	window = NULL;
+	window_relid = InvalidOid;
+	window_open = false;
+	chunk_pending = false;
+}
+
+void
+eventlog_incremental_flush(void)
+{
+	if (!emit_requested)
+		return;
+	emit_requested = false;
+	emit_source.marker = EVENTLOG_MARKER_INCREMENTAL;
+	for (int i = 0; window && i < eventlog_window_size(window); i++)
+	{
+		const EventlogColumnValue *row = eventlog_window_row(window, i);
+
+		if (row == NULL)
+			continue;
+		emit_source.time = GetCurrentTimestamp();
+		eventlog_encoder_read(encoder, eventlog_encoder_find(encoder, window_relid),
+							  &emit_source, row);
+	}
+	drop_window();
+	eventlog_state_sent(state);
+	dirty = true;
+	request_chunk();
+}
+
+void
+eventlog_incremental_at_end(void)
+{
+	eventlog_incremental_flush();
+}
+
+void
+eventlog_incremental_before_commit(void)
+{
+	if (!dirty)
+		return;
+	dirty = false;
+	eventlog_notify_flush(encoder);
+	eventlog_capture_set_signal_state(capture->id, eventlog_state_to_jsonb(state));
+}
+
+/* ---- transactions beside the stream ---- */
+
+static void
+begin_transaction(bool repeatable)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	if (repeatable)
+		XactIsoLevel = XACT_REPEATABLE_READ;
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+end_transaction(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/*
+ * Wait until all that has been committed in the WAL so far is visible.  Those
+ * on their way from one to the other either delay checkpoints still, or count
+ * as running although they are known to be committed.
+ */
+static void
+wait_for_visibility(void)
+{
+	VirtualTransactionId *vxids;
+	int			nvxids;
+	Snapshot	snapshot;
+
+	begin_transaction(false);
+	vxids = GetVirtualXIDsDelayingChkpt(&nvxids, DELAY_CHKPT_START);
+	while (nvxids > 0 && HaveVirtualXIDsDelayingChkpt(vxids, nvxids, DELAY_CHKPT_START))
+	{
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(1000);
+	}
+	snapshot = GetLatestSnapshot();
+	for (uint32 i = 0; i < snapshot->xcnt; i++)
+	{
+		TransactionId xid = snapshot->xip[i];
+
+		while (TransactionIdDidCommit(xid) && TransactionIdIsInProgress(xid))
+		{
+			CHECK_FOR_INTERRUPTS();
+			pg_usleep(1000);
+		}
+	}
+	end_transaction();
+}
+
+/* ---- watermarks ---- */
+
+/* As Java prints an Instant: digits of the second in groups of three. */
+static void
+print_instant(char *out, size_t size)
+{
+	struct timespec now;
+	struct tm	parts;
+	time_t		seconds;
+	char		date[32];
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	seconds = now.tv_sec;
+	gmtime_r(&seconds, &parts);
+	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &parts);
+	if (now.tv_nsec == 0)
+		snprintf(out, size, "%sZ", date);
+	else if (now.tv_nsec % 1000000 == 0)
+		snprintf(out, size, "%s.%03ldZ", date, now.tv_nsec / 1000000);
+	else if (now.tv_nsec % 1000 == 0)
+		snprintf(out, size, "%s.%06ldZ", date, now.tv_nsec / 1000);
+	else
+		snprintf(out, size, "%s.%09ldZ", date, now.tv_nsec);
+}
+
+/*
+ * Are watermarks rows of the signal table?  Only if the stream has them.
+ */
+static bool
+by_rows(void)
+{
+	static int	known = -1;
+	Oid			types[2] = {NAMEOID, TEXTOID};
+	Datum		values[2];
+
+	if (!capture->config->compatible || capture->config->signal_table == NULL)
+		return false;
+	if (known >= 0)
+		return known;
+	begin_transaction(false);
+	SPI_connect();
+	values[0] = CStringGetDatum(capture->publication);
+	values[1] = CStringGetTextDatum(capture->config->signal_table);
+	if (SPI_execute_with_args("SELECT FROM pg_catalog.pg_publication_tables WHERE pubname = $1"
+							  " AND schemaname || '.' || tablename = $2",
+							  2, types, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the tables of the publication");
+	known = SPI_processed > 0;
+	SPI_finish();
+	end_transaction();
+	return known;
+}
+
+/*
+ * Run a statement of its own transaction, which is captured as anybody else's.
+ * Triggers of the table may run, and expect a usual search path.
+ */
+static void
+execute_captured(const char *sql)
+{
+	RepOriginId origin = replorigin_session_origin;
+	int			level;
+
+	replorigin_session_origin = InvalidRepOriginId;
+	begin_transaction(false);
+	level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "\"$user\", public", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	SPI_connect();
+	if (SPI_execute(sql, false, 0) < 0)
+		elog(ERROR, "could not write a watermark");
+	SPI_finish();
+	AtEOXact_GUC(true, level);
+	end_transaction();
+	replorigin_session_origin = origin;
+}
+
+static char *
+quoted_signal_table(void)
+{
+	const char *name = capture->config->signal_table;
+	const char *dot = strchr(name, '.');
+
+	if (dot == NULL)
+		return pstrdup(quote_identifier(name));
+	return psprintf("%s.%s", quote_identifier(pnstrdup(name, dot - name)), quote_identifier(dot + 1));
+}
+
+static void
+write_open(void)
+{
+	print_instant(chunk_opened, sizeof(chunk_opened));
+	if (!by_rows())
+		return;
+	execute_captured(psprintf("INSERT INTO %s VALUES ('%s-open', 'snapshot-window-open',"
+							  " '{\"openWindowTimestamp\": \"%s\"}')",
+							  quoted_signal_table(), chunk_id, chunk_opened));
+}
+
+static void
+write_message(void)
+{
+	RepOriginId origin = replorigin_session_origin;
+	char	   *content = psprintf("%s-close", chunk_id);
+	XLogRecPtr	lsn;
+
+	replorigin_session_origin = InvalidRepOriginId;
+	lsn = eventlog_log_message(EVENTLOG_WATERMARK_PREFIX, content, strlen(content), false);
+	replorigin_session_origin = origin;
+	XLogFlush(lsn);
+	eventlog_capture_wake(lsn);
+}
+
+static void
+write_close(void)
+{
+	char		closed[64];
+
+	print_instant(closed, sizeof(closed));
+	if (!by_rows())
+		write_message();
+	else if (capture->config->watermark_delete)
+		execute_captured(psprintf("DELETE FROM %s WHERE id = '%s-open'",
+								  quoted_signal_table(), chunk_id));
+	else
+		execute_captured(psprintf("INSERT INTO %s VALUES ('%s-close', 'snapshot-window-close',"
+								  " '{\"openWindowTimestamp\": \"%s\", \"closeWindowTimestamp\": \"%s\"}')",
+								  quoted_signal_table(), chunk_id, chunk_opened, closed));
+}
+
+/* ---- chunks ---- */
+
+/* A chunk being read. */
+typedef struct Chunk
+{
+	EventlogSnapshotTable *table;
+	const char *filter;
+	int			nkeys;			/* columns by which the table is read */
+	int		   *keys;
+	bool		unique;			/* no two rows have the same */
+	bool		keep_last;		/* as Debezium does, without a key */
+	const char *sql;
+	EventlogHeldRow last;
+	uint64		rows;
+} Chunk;
+
+static void
+add_condition(StringInfo sql, bool *has_where, const char *condition)
+{
+	appendStringInfo(sql, " %s (%s)", *has_where ? "AND" : "WHERE", condition);
+	*has_where = true;
+}
+
+static char *
+typed_literal(const EventlogTypeDesc *type, const char *text)
+{
+	return psprintf("%s::%s.%s", quote_literal_cstr(text), quote_identifier(type->schema),
+					quote_identifier(type->name));
+}
+
+/* "the row is behind this key", in the order of the index, nulls last. */
+static char *
+behind(const Chunk *chunk, const EventlogKey *key)
+{
+	StringInfoData columns;
+	StringInfoData values;
+
+	if (chunk->nkeys == 1)
+	{
+		const EventlogColumnDesc *column = &chunk->table->desc->columns[chunk->keys[0]];
+		const char *name = quote_identifier(column->name);
+
+		if (key->values[0] == NULL)
+			return "false";
+		if (column->not_null)
+			return psprintf("%s > %s", name, typed_literal(column->type, key->values[0]));
+		return psprintf("%s > %s OR %s IS NULL", name, typed_literal(column->type, key->values[0]), name);
+	}
+	initStringInfo(&columns);
+	initStringInfo(&values);
+	for (int i = 0; i < chunk->nkeys; i++)
+	{
+		const EventlogColumnDesc *column = &chunk->table->desc->columns[chunk->keys[i]];
+
+		appendStringInfo(&columns, "%s%s", i > 0 ? ", " : "", quote_identifier(column->name));
+		appendStringInfo(&values, "%s%s", i > 0 ? ", " : "",
+						 key->values[i] ? typed_literal(column->type, key->values[i]) : "NULL");
+	}
+	return psprintf("(%s) > (%s)", columns.data, values.data);
+}
+
+static void
+add_order(StringInfo sql, const Chunk *chunk, const char *direction)
+{
+	for (int i = 0; i < chunk->nkeys; i++)
+		appendStringInfo(sql, "%s%s%s", i > 0 ? ", " : " ORDER BY ",
+						 quote_identifier(chunk->table->desc->columns[chunk->keys[i]].name), direction);
+}
+
+static void
+begin_query(StringInfo sql, bool *has_where, const Chunk *chunk)
+{
+	initStringInfo(sql);
+	appendStringInfoString(sql, chunk->table->sql);
+	*has_where = chunk->table->has_where;
+	if (chunk->filter)
+		add_condition(sql, has_where, chunk->filter);
+}
+
+static const char *
+max_key_query(const Chunk *chunk)
+{
+	StringInfoData sql;
+	bool		has_where;
+
+	begin_query(&sql, &has_where, chunk);
+	add_order(&sql, chunk, " DESC");
+	appendStringInfoString(&sql, " LIMIT 1");
+	return sql.data;
+}
+
+static const char *
+key_query(const Chunk *chunk)
+{
+	const EventlogPosition *at = &state->position;
+	StringInfoData sql;
+	bool		has_where;
+
+	begin_query(&sql, &has_where, chunk);
+	if (at->has_last)
+	{
+		add_condition(&sql, &has_where, behind(chunk, &at->last));
+		add_condition(&sql, &has_where, psprintf("NOT (%s)", behind(chunk, &at->max)));
+	}
+	add_order(&sql, chunk, "");
+	if (chunk->unique)
+		appendStringInfo(&sql, " LIMIT %d", capture->config->incremental_chunk_size);
+	else
+		appendStringInfo(&sql, " FETCH FIRST %d ROWS WITH TIES", capture->config->incremental_chunk_size);
+	return sql.data;
+}
+
+/* Of a table without a key: some of its blocks. */
+static const char *
+block_query(const Chunk *chunk, BlockNumber from, BlockNumber to)
+{
+	StringInfoData sql;
+	bool		has_where;
+
+	begin_query(&sql, &has_where, chunk);
+	add_condition(&sql, &has_where, psprintf("ctid >= '(%u,0)'::pg_catalog.tid", from));
+	add_condition(&sql, &has_where, psprintf("ctid < '(%u,0)'::pg_catalog.tid", to));
+	return sql.data;
+}
+
+static void
+take_row(void *arg, const EventlogColumnValue *row)
+{
+	Chunk	   *chunk = arg;
+
+	if (window)
+	{
+		if (chunk->keep_last)
+			eventlog_window_clear(window);
+		eventlog_window_add(window, row);
+	}
+	eventlog_held_row_set(&chunk->last, chunk->table->desc->ncolumns, row);
+	chunk->rows++;
+}
+
+static bool
+run_query(void *arg)
+{
+	Chunk	   *chunk = arg;
+	int			level = eventlog_capture_query_begin();
+
+	(void) eventlog_capture_query(chunk->sql, NULL, chunk->table->desc, take_row, chunk);
+	eventlog_capture_query_end(level);
+	return true;
+}
+
+/* Run something that a signal can have made fail; false if it has. */
+static bool
+try(bool (*what) (void *arg), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool ok = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		ok = what(arg);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		ok = false;
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES)
+			ReThrowError(error);
+		ereport(LOG,
+				(errmsg("capture \"%s\": incremental snapshot of a table is given up: %s",
+						capture->name, error->message)));
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	return ok;
+}
+
+static bool
+plan_current(void *arg)
+{
+	Chunk	   *chunk = arg;
+	EventlogCollection *current = linitial(state->collections);
+
+	chunk->table = eventlog_snapshot_plan_table(capture, encoder, current->name);
+	return chunk->table != NULL;
+}
+
+/* By what to read the current table.  Returns why not, or NULL. */
+static const char *
+prepare(Chunk *chunk)
+{
+	EventlogCollection *current = linitial(state->collections);
+	bool		compatible = capture->config->compatible;
+	const EventlogRelationDesc *desc;
+
+	memset(chunk, 0, sizeof(*chunk));
+	chunk->last.context = CurrentMemoryContext;
+	chunk->filter = current->filter;
+	if (!try(plan_current, chunk))
+		return "UNKNOWN_SCHEMA";
+	desc = chunk->table->desc;
+	chunk->nkeys = desc->nkeys;
+	chunk->keys = desc->keys;
+	chunk->unique = true;
+	chunk->keep_last = compatible && desc->nkeys == 0;
+	if (current->surrogate)
+	{
+		chunk->keys = palloc(sizeof(int));
+		chunk->nkeys = 1;
+		chunk->unique = compatible;
+		for (chunk->keys[0] = 0; chunk->keys[0] < desc->ncolumns; chunk->keys[0]++)
+		{
+			if (strcmp(desc->columns[chunk->keys[0]].name, current->surrogate) == 0)
+				break;
+		}
+		if (chunk->keys[0] == desc->ncolumns)
+			return "UNKNOWN_SCHEMA";
+	}
+	if (chunk->nkeys == 0 && compatible)
+		return "NO_PRIMARY_KEY";
+	return NULL;
+}
+
+static void
+make_window(const Chunk *chunk)
+{
+	const EventlogRelationDesc *desc = chunk->table->desc;
+	int		   *all = palloc(Max(desc->ncolumns, 1) * sizeof(int));
+	MemoryContext caller;
+
+	if (window)
+		eventlog_window_free(window);
+	for (int i = 0; i < desc->ncolumns; i++)
+		all[i] = i;
+	caller = MemoryContextSwitchTo(TopMemoryContext);
+	if (desc->nkeys > 0)
+		window = eventlog_window_create(desc, desc->nkeys, desc->keys);
+	else
+		window = eventlog_window_create(desc, chunk->keep_last ? 0 : desc->ncolumns, all);
+	MemoryContextSwitchTo(caller);
+	window_relid = desc->relid;
+}
+
+static void
+key_of_last(const Chunk *chunk, char **values)
+{
+	for (int i = 0; i < chunk->nkeys; i++)
+	{
+		const EventlogColumnValue *value = &chunk->last.values[chunk->keys[i]];
+
+		values[i] = NULL;
+		if (value->kind == 't')
+			values[i] = pg_any_to_server(pnstrdup(value->text, value->len), value->len, PG_UTF8);
+	}
+}
+
+static void
+notify_scanned(const char *status)
+{
+	char		rows[MAXINT8LEN + 1];
+
+	pg_lltoa(state->position.rows, rows);
+	eventlog_capture_notify(capture, encoder, state->correlation, EVENTLOG_NOTIFY_INCREMENTAL,
+							"TABLE_SCAN_COMPLETED",
+							"scanned_collection", ((EventlogCollection *) linitial(state->collections))->name,
+							"connector_name", capture->topic_prefix,
+							"total_rows_scanned", rows,
+							"status", status,
+							"data_collections", collection_names(), NULL);
+}
+
+static char *
+print_key(bool known, const EventlogKey *key)
+{
+	List	   *values = NIL;
+
+	if (!known)
+		return "\"<null>\"";
+	for (int i = 0; i < key->n; i++)
+		values = lappend(values, key->values[i] ? key->values[i] : "<null>");
+	return eventlog_names_join(values);
+}
+
+static void
+notify_in_progress(void)
+{
+	eventlog_capture_notify(capture, encoder, state->correlation, EVENTLOG_NOTIFY_INCREMENTAL,
+							"IN_PROGRESS",
+							"current_collection_in_progress",
+							((EventlogCollection *) linitial(state->collections))->name,
+							"connector_name", capture->topic_prefix,
+							"maximum_key", print_key(state->position.has_max, &state->position.max),
+							"data_collections", collection_names(),
+							"last_processed_key", print_key(state->position.has_last, &state->position.last),
+							NULL);
+}
+
+/* The next rows by key.  Returns a status if the table is done, or NULL. */
+static const char *
+read_by_key(Chunk *chunk)
+{
+	char	  **key = palloc0(chunk->nkeys * sizeof(char *));
+
+	if (!state->position.has_max)
+	{
+		drop_window();
+		chunk->rows = 0;
+		chunk->sql = max_key_query(chunk);
+		if (!try(run_query, chunk))
+			return "SQL_EXCEPTION";
+		if (chunk->rows == 0)
+			return "EMPTY";
+		key_of_last(chunk, key);
+		eventlog_state_set_max(state, chunk->nkeys, key);
+	}
+	make_window(chunk);
+	chunk->rows = 0;
+	chunk->sql = key_query(chunk);
+	if (!try(run_query, chunk))
+		return "SQL_EXCEPTION";
+	if (chunk->rows == 0)
+		return "SUCCEEDED";
+	key_of_last(chunk, key);
+	eventlog_state_set_last(state, chunk->nkeys, key);
+	return NULL;
+}
+
+/*
+ * The next rows of a table without a key, some blocks at a time: what is moved
+ * by an update meanwhile is in the stream.  If the table cannot be read so, all
+ * of it is one chunk.  If it has been rewritten, it is read again.
+ */
+static const char *
+read_without_key(Chunk *chunk)
+{
+	EventlogPosition *at = &state->position;
+	BlockNumber step = Max(capture->config->incremental_chunk_size / 64, 1);
+
+	if (!at->has_last || (chunk->table->by_blocks && at->file != chunk->table->file))
+	{
+		eventlog_state_set_last(state, 0, NULL);
+		at->next_block = 0;
+		at->end_block = chunk->table->by_blocks ? chunk->table->nblocks : 1;
+		at->file = chunk->table->file;
+	}
+	make_window(chunk);
+	chunk->rows = 0;
+	while (at->next_block < at->end_block && chunk->rows == 0)
+	{
+		BlockNumber to = at->end_block - at->next_block <= step ? at->end_block : at->next_block + step;
+		StringInfoData all;
+		bool		has_where;
+
+		CHECK_FOR_INTERRUPTS();
+		begin_query(&all, &has_where, chunk);
+		chunk->sql = chunk->table->by_blocks ? block_query(chunk, at->next_block, to) : all.data;
+		if (!try(run_query, chunk))
+			return "SQL_EXCEPTION";
+		at->next_block = to;
+	}
+	return chunk->rows == 0 ? "SUCCEEDED" : NULL;
+}
+
+/* Read rows of the first table that has some left. */
+static void
+read_rows(void)
+{
+	while (is_running())
+	{
+		Chunk		chunk;
+		const char *status = prepare(&chunk);
+
+		CHECK_FOR_INTERRUPTS();
+		if (status == NULL)
+			status = chunk.nkeys > 0 ? read_by_key(&chunk) : read_without_key(&chunk);
+		if (status == NULL)
+		{
+			state->position.rows += chunk.rows;
+			notify_in_progress();
+			return;
+		}
+		if (strcmp(status, "SUCCEEDED") != 0 && strcmp(status, "EMPTY") != 0)
+			ereport(LOG,
+					(errmsg("capture \"%s\": incremental snapshot of table \"%s\" ends: %s",
+							capture->name, ((EventlogCollection *) linitial(state->collections))->name,
+							status)));
+		notify_scanned(status);
+		next_collection();
+		if (window)
+			eventlog_window_free(window);
+		window = NULL;
+		window_relid = InvalidOid;
+	}
+}
+
+static void
+read_chunk(void)
+{
+	eventlog_random_uuid(chunk_id);
+	drop_window();
+	write_open();
+	wait_for_visibility();
+	begin_transaction(true);
+	read_rows();
+	end_transaction();
+	chunk_pending = true;
+	window_open = !by_rows();
+	dirty = true;
+	write_close();
+}
+
+/* ---- blocking snapshots ---- */
+
+static void
+run_blocking(void)
+{
+	EventlogBlockingRequest *blocking = linitial(state->blocking);
+	EventlogSnapshotRequest request = {
+		.xid = blocking->xid,
+		.lsn = eventlog_apply_last_commit(),
+		.last_commit_lsn = eventlog_apply_last_commit(),
+		.patterns = blocking->patterns
+	};
+	ListCell   *lc;
+
+	wait_for_visibility();
+	begin_transaction(true);
+	foreach(lc, blocking->conditions)
+	{
+		EventlogSnapshotCondition *condition = lfirst(lc);
+
+		request.override_tables = lappend(request.override_tables, condition->pattern);
+		request.override_statements = lappend(request.override_statements, condition->filter);
+	}
+	eventlog_capture_sink_begin();
+	eventlog_capture_snapshot_run(capture, sink, encoder, &request);
+	eventlog_state_next_blocking(state);
+	dirty = true;
+	eventlog_incremental_before_commit();
+	end_transaction();
+}
+
+/* ---- the appender's calls ---- */
+
+bool
+eventlog_incremental_is_due(void)
+{
+	return read_requested || state->blocking != NIL;
+}
+
+void
+eventlog_incremental_work(void)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "eventlog incremental snapshot",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+
+	eventlog_notify_defer(true);
+	if (read_requested)
+	{
+		read_requested = false;
+		read_chunk();
+	}
+	eventlog_notify_defer(false);
+	while (state->blocking != NIL)
+		run_blocking();
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+}
+
+void
+eventlog_incremental_init(EventlogCapture *c, EventlogCaptureSink *s, const char *database)
+{
+	capture = c;
+	sink = s;
+	encoder = eventlog_encoder_create(c->config, c->topic_prefix, database, s);
+	state = eventlog_state_from_jsonb(c->signal_state);
+
+	/* Debezium forgets that it was paused */
+	if (c->config->compatible)
+		state->paused = false;
+	read_requested = is_running() && !state->paused;
+}
