@@ -46,6 +46,7 @@
 #include "capture_queue.h"
 #include "capture_settings.h"
 #include "capture_sink.h"
+#include "capture_snapshot.h"
 #include "capture_start.h"
 #include "guc.h"
 #include "worker.h"
@@ -382,6 +383,23 @@ stream(void)
 	}
 }
 
+/*
+ * Debezium tells at each start that it makes no snapshot; we, only at the first
+ * one.
+ */
+static void
+tell_skipped(bool first_start, XLogRecPtr start)
+{
+	bool		copied = first_start && capture->config->snapshot_mode != EVENTLOG_SNAPSHOT_NO_DATA;
+
+	if (copied || capture->config->notification_topic == NULL ||
+		(!first_start && !capture->config->compatible))
+		return;
+	open_transaction();
+	eventlog_capture_snapshot_skipped(capture, encoder);
+	commit_transaction(start, 0);
+}
+
 static void
 run(void)
 {
@@ -389,6 +407,7 @@ run(void)
 	EventlogApplyHooks apply_hooks = {.table = check_table};
 	XLogRecPtr	start;
 	bool		after_commit;
+	bool		first_start;
 	char	   *database;
 
 	eventlog_worker_connect(my_slot->dboid);
@@ -416,6 +435,7 @@ run(void)
 	MemoryContextSwitchTo(TopMemoryContext);
 	sink = eventlog_capture_sink(capture);
 	encoder = eventlog_encoder_create(capture->config, capture->topic_prefix, database, sink);
+	first_start = capture->stage == EVENTLOG_STAGE_PENDING;
 	start = eventlog_capture_prepare(capture, my_slot, encoder, sink, &after_commit);
 	if (capture->stage == EVENTLOG_STAGE_FINISHED)
 	{
@@ -438,6 +458,7 @@ run(void)
 	done_lsn = logged_lsn = start;
 	pg_atomic_write_u64(&my_slot->appended_lsn, start);
 	pg_atomic_write_u64(&my_slot->confirm_lsn, 0);
+	tell_skipped(first_start, start);
 	start_decoder(start);
 	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
 	my_slot->phase = EVENTLOG_PHASE_STREAMING;
