@@ -51,6 +51,21 @@ name: unique in the database; publication: says which tables, columns, rows and 
 Needs wal_level = logical, REPLICATION, SELECT on the tables, and CREATE on the schema of the topics. Returns at once: eventlog.captures tells how it goes.
 Errors: insufficient_privilege, undefined_object, duplicate_object, invalid_parameter_value, feature_not_supported, object_not_in_prerequisite_state';
 
+CREATE FUNCTION eventlog.capture_properties(
+	OUT property text,
+	OUT format text,
+	OUT default_value text,
+	OUT compatible_default text,
+	OUT supported text,
+	OUT note text
+)
+RETURNS SETOF record
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'eventlog_capture_properties';
+COMMENT ON FUNCTION eventlog.capture_properties() IS
+'the properties that the configuration of a capture can have, and those of Debezium that it cannot.
+property: with * at its end: all that begin so; format: the one that it belongs to (null: any); default_value, and compatible_default with "compatibility": "debezium" (null: none); supported: yes, ignored (accepted where it says what is the case anyway) or no; note: why not.';
+
 CREATE FUNCTION eventlog.alter_capture(name text, config jsonb)
 RETURNS void
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE

@@ -19,6 +19,7 @@
 #include "utils/json.h"
 
 #include "capture_property.h"
+#include "topic_config.h"
 
 /* A property that was given, as text. */
 typedef struct Given
@@ -133,6 +134,17 @@ given_value(Parser *parser, const char *key, char *otherwise)
 	return given == NULL ? otherwise : given->value;
 }
 
+/* The value that is given, or else the default. */
+static char *
+value_of(Parser *parser, const char *key)
+{
+	const EventlogProperty *property = eventlog_property_find(key, parser->config->format);
+	const char *value = parser->config->compatible && property->compatible != NULL ?
+		property->compatible : property->value;
+
+	return given_value(parser, key, unconstify(char *, value));
+}
+
 /* --- format and compatibility --- */
 
 /*
@@ -185,7 +197,7 @@ static void
 read_format(Parser *parser)
 {
 	char	   *format = given_value(parser, "format", NULL);
-	char	   *compatibility = given_value(parser, "compatibility", "default");
+	char	   *compatibility = value_of(parser, "compatibility");
 
 	if (format == NULL)
 		read_transforms(parser);
@@ -336,8 +348,7 @@ static void
 read_skipped(Parser *parser)
 {
 	EventlogCaptureConfig *config = parser->config;
-	char	   *value = given_value(parser, "skipped.operations",
-									config->compatible ? "t" : "none");
+	char	   *value = value_of(parser, "skipped.operations");
 	char	  **codes;
 	int			n = eventlog_split_list(value, ',', &codes);
 
@@ -395,6 +406,10 @@ read_topic_config(Parser *parser)
 	appendStringInfoChar(&buf, '}');
 	parser->config->topic_config =
 		DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(buf.data)));
+
+	/* raises if topics cannot have them */
+	(void) eventlog_topic_config_apply(eventlog_topic_config_empty(),
+									   parser->config->topic_config);
 }
 
 /* A list of tables, and for each a property with its statement. */
@@ -597,12 +612,12 @@ read_added_metadata(const char *property, char *value, const char *prefix, int *
 	return fields;
 }
 
-/* table.fields.additional.placement: column:place[:alias],… */
+/* table.fields.additional.placement: column:place[:alias],... */
 static void
 read_placement(Parser *parser)
 {
 	static const char property[] = "table.fields.additional.placement";
-	char	   *value = given_value(parser, property, "");
+	char	   *value = value_of(parser, property);
 	EventlogEncoderConfig *ec = parser->ec;
 	char	  **parts;
 
@@ -615,7 +630,7 @@ read_placement(Parser *parser)
 		int			n = eventlog_split_list(parts[i], ':', &words);
 
 		if (n < 2 || n > 3)
-			bad_value(property, value, "column:header|envelope|partition[:alias],…");
+			bad_value(property, value, "column:header|envelope|partition[:alias],...");
 		added->field = words[0];
 		added->alias = n == 3 ? words[2] : words[0];
 		if (strcmp(words[1], "header") == 0)
@@ -625,7 +640,7 @@ read_placement(Parser *parser)
 		else if (strcmp(words[1], "partition") == 0)
 			added->place = EVENTLOG_PLACE_PARTITION;
 		else
-			bad_value(property, value, "column:header|envelope|partition[:alias],…");
+			bad_value(property, value, "column:header|envelope|partition[:alias],...");
 	}
 }
 
@@ -639,17 +654,15 @@ read_format_properties(Parser *parser)
 	{
 		/* Debezium adds nothing unless told; then deletes cannot be told from nulls */
 		ec->flat_headers = read_added_metadata("add.headers",
-											   given_value(parser, "add.headers",
-														   compatible ? "" :
-														   "op,table,lsn,source.ts_ms"),
+											   value_of(parser, "add.headers"),
 											   ec->flat_header_prefix, &ec->nflat_headers);
 		ec->flat_fields = read_added_metadata("add.fields",
-											  given_value(parser, "add.fields", ""),
+											  value_of(parser, "add.fields"),
 											  ec->flat_field_prefix, &ec->nflat_fields);
 	}
 	if (parser->config->format == EVENTLOG_FORMAT_OUTBOX)
 	{
-		char	   *regex = given_value(parser, "route.topic.regex", ROUTE_REGEX);
+		char	   *regex = value_of(parser, "route.topic.regex");
 
 		/* by default an event is what its producer wrote, not JSON around it */
 		if (!compatible && find_given(parser, "key.converter") == NULL)

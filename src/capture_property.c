@@ -13,6 +13,10 @@
  */
 #include "postgres.h"
 
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+
 #include "capture_property.h"
 
 static const EventlogWord snapshot_words[] = {
@@ -122,6 +126,11 @@ static const EventlogWord true_words[] = {{"true", 0}, {NULL, 0}};
 static const EventlogWord false_words[] = {{"false", 0}, {NULL, 0}};
 static const EventlogWord disabled_words[] = {{"disabled", 0}, {NULL, 0}};
 static const EventlogWord source_words[] = {{"source", 0}, {NULL, 0}};
+static const EventlogWord none_words[] = {{"none", 0}, {NULL, 0}};
+static const EventlogWord select_all_words[] = {{"select_all", 0}, {NULL, 0}};
+static const EventlogWord isolation_words[] = {
+	{"serializable", 0}, {"repeatable_read", 0}, {NULL, 0}
+};
 static const EventlogWord fail_words[] = {{"fail", 0}, {NULL, 0}};
 static const EventlogWord naming_words[] = {
 	{"io.debezium.schema.SchemaTopicNamingStrategy", 0}, {NULL, 0}
@@ -147,6 +156,8 @@ static const EventlogWord naming_words[] = {
 	{name, EVENTLOG_PROPERTY_PATTERNS, NULL, NULL, where, NULL, 0, 0, -1, NULL}
 #define SPECIAL(name) \
 	{name, EVENTLOG_PROPERTY_SPECIAL, NULL, NULL, false, 0, NULL, 0, 0, -1, NULL}
+#define SPECIAL_AS(name, value, compatible) \
+	{name, EVENTLOG_PROPERTY_SPECIAL, value, compatible, false, 0, NULL, 0, 0, -1, NULL}
 #define IGNORED(name, words) \
 	{name, EVENTLOG_PROPERTY_IGNORED, NULL, NULL, false, 0, words, 0, 0, -1, NULL}
 #define REFUSED(name, text) \
@@ -159,8 +170,8 @@ static const EventlogWord naming_words[] = {
 	{name, EVENTLOG_PROPERTY_BOOL, value, NULL, where, NULL, 0, 0, f, NULL}
 #define F_WORD(f, name, value, where, words) \
 	{name, EVENTLOG_PROPERTY_WORD, value, NULL, where, words, 0, 0, f, NULL}
-#define F_SPECIAL(f, name) \
-	{name, EVENTLOG_PROPERTY_SPECIAL, NULL, NULL, false, 0, NULL, 0, 0, f, NULL}
+#define F_SPECIAL(f, name, value, compatible) \
+	{name, EVENTLOG_PROPERTY_SPECIAL, value, compatible, false, 0, NULL, 0, 0, f, NULL}
 #define F_IGNORED(f, name, words) \
 	{name, EVENTLOG_PROPERTY_IGNORED, NULL, NULL, false, 0, words, 0, 0, f, NULL}
 #define F_REFUSED(f, name, text) \
@@ -173,8 +184,8 @@ static const EventlogWord naming_words[] = {
 
 const EventlogProperty eventlog_properties[] = {
 	/* ours */
-	SPECIAL("format"),
-	SPECIAL("compatibility"),
+	SPECIAL_AS("format", "debezium", NULL),
+	SPECIAL_AS("compatibility", "default", NULL),
 	STRING("topic.schema", "topics", CONFIG(topic_schema)),
 
 	/* snapshots */
@@ -201,7 +212,7 @@ const EventlogProperty eventlog_properties[] = {
 	SPECIAL("column.mask.with.*"),
 	SPECIAL("column.mask.hash.*"),
 	SPECIAL("column.truncate.to.*"),
-	SPECIAL("skipped.operations"),
+	SPECIAL_AS("skipped.operations", "none", "t"),
 	BOOL("skip.messages.without.change", "false", NULL, ENCODER(skip_unchanged)),
 	BOOL("tombstones.on.delete", "true", NULL, ENCODER(tombstones)),
 	SPECIAL("message.key.columns"),
@@ -245,10 +256,11 @@ const EventlogProperty eventlog_properties[] = {
 	IGNORED("topic.naming.strategy", naming_words),
 	INT("topic.creation.default.partitions", "1", CONFIG(topic_partitions), 1, 10000),
 	IGNORED("topic.creation.default.replication.factor", replication_factor_words),
+	SPECIAL_AS("topic.creation.default.compression.type", "lz4", NULL),
 	SPECIAL("topic.creation.default.*"),
 
 	/* trouble */
-	SPECIAL("errors.tolerance"),
+	SPECIAL_AS("errors.tolerance", "none", NULL),
 	STRING("errors.deadletterqueue.topic.name", NULL, CONFIG(dead_letter_topic)),
 	IGNORED("errors.deadletterqueue.topic.replication.factor", replication_factor_words),
 	IGNORED("event.processing.failure.handling.mode", fail_words),
@@ -260,8 +272,8 @@ const EventlogProperty eventlog_properties[] = {
 	/* io.debezium.transforms.ExtractNewRecordState */
 	F_WORD(EVENTLOG_FORMAT_FLAT, "delete.tombstone.handling.mode", "tombstone",
 		   ENCODER(flat_delete), flat_delete_words),
-	F_SPECIAL(EVENTLOG_FORMAT_FLAT, "add.headers"),
-	F_SPECIAL(EVENTLOG_FORMAT_FLAT, "add.fields"),
+	F_SPECIAL(EVENTLOG_FORMAT_FLAT, "add.headers", "op,table,lsn,source.ts_ms", ""),
+	F_SPECIAL(EVENTLOG_FORMAT_FLAT, "add.fields", "", NULL),
 	F_STRING(EVENTLOG_FORMAT_FLAT, "add.headers.prefix", "__", ENCODER(flat_header_prefix)),
 	F_STRING(EVENTLOG_FORMAT_FLAT, "add.fields.prefix", "__", ENCODER(flat_field_prefix)),
 	F_STRING(EVENTLOG_FORMAT_FLAT, "route.by.field", NULL, ENCODER(flat_route_field)),
@@ -285,7 +297,7 @@ const EventlogProperty eventlog_properties[] = {
 	F_STRING(EVENTLOG_FORMAT_OUTBOX, "table.field.event.schema.version", NULL,
 			 ENCODER(outbox_schema_version)),
 	F_STRING(EVENTLOG_FORMAT_OUTBOX, "route.by.field", "aggregatetype", ENCODER(outbox_route)),
-	F_SPECIAL(EVENTLOG_FORMAT_OUTBOX, "route.topic.regex"),
+	F_SPECIAL(EVENTLOG_FORMAT_OUTBOX, "route.topic.regex", "(?<routedByValue>.*)", NULL),
 	F_STRING(EVENTLOG_FORMAT_OUTBOX, "route.topic.replacement", "outbox.event.${routedByValue}",
 			 ENCODER(outbox_topic)),
 	F_BOOL(EVENTLOG_FORMAT_OUTBOX, "route.tombstone.on.empty.payload", "false",
@@ -293,7 +305,7 @@ const EventlogProperty eventlog_properties[] = {
 	F_BOOL(EVENTLOG_FORMAT_OUTBOX, "table.expand.json.payload", "false", ENCODER(outbox_expand)),
 	F_WORD(EVENTLOG_FORMAT_OUTBOX, "table.op.invalid.behavior", "warn",
 		   ENCODER(outbox_invalid), invalid_words),
-	F_SPECIAL(EVENTLOG_FORMAT_OUTBOX, "table.fields.additional.placement"),
+	F_SPECIAL(EVENTLOG_FORMAT_OUTBOX, "table.fields.additional.placement", "", NULL),
 	F_IGNORED(EVENTLOG_FORMAT_OUTBOX, "table.fields.additional.error.on.missing", true_words),
 	F_REFUSED(EVENTLOG_FORMAT_OUTBOX, "table.json.payload.null.behavior",
 			  "Fields of an expanded payload that are null stay null."),
@@ -304,6 +316,9 @@ const EventlogProperty eventlog_properties[] = {
 	IGNORED("plugin.name", plugin_words),
 	IGNORED("tasks.max", one_words),
 	IGNORED("publication.autocreate.mode", disabled_words),
+	IGNORED("snapshot.locking.mode", none_words),
+	IGNORED("snapshot.isolation.mode", isolation_words),
+	IGNORED("snapshot.query.mode", select_all_words),
 	IGNORED("slot.drop.on.stop", false_words),
 	IGNORED("flush.lsn.source", true_words),
 
@@ -319,7 +334,17 @@ const EventlogProperty eventlog_properties[] = {
 	REFUSED("slot.retry.delay.ms", IN_SERVER),
 	REFUSED("slot.failover", "Slots are made with failover where the server has it."),
 	REFUSED("offset.mismatch.strategy", "The position is kept in the server with the records."),
-	REFUSED("lsn.flush.mode", "The slot is confirmed when the records are flushed."),
+	REFUSED("lsn.flush.*", "The slot is confirmed when the records are flushed."),
+	REFUSED("publish.via.partition.root", "This is an option of the publication."),
+	REFUSED("include.schema.changes", "There are no records of changes of tables."),
+	REFUSED("include.schema.comments", "Schemas have no comments."),
+	REFUSED("event.converting.failure.handling.mode",
+			"A value that cannot be written is an error; see errors.deadletterqueue.topic.name."),
+	REFUSED("heartbeat.topics.prefix", "Use topic.heartbeat.prefix, which took its place."),
+	REFUSED("table.ignore.builtin", "Publications do not have system tables."),
+	REFUSED("topic.key.*", "Topics are named by prefix, schema and table."),
+	REFUSED("topic.regex", "Topics are named by prefix, schema and table."),
+	REFUSED("topic.replacement", "Topics are named by prefix, schema and table."),
 	REFUSED("status.update.interval.ms", IN_SERVER),
 	REFUSED("max.queue.size", PACING),
 	REFUSED("max.queue.size.in.bytes", PACING),
@@ -336,13 +361,12 @@ const EventlogProperty eventlog_properties[] = {
 	REFUSED("errors.log.*", "Errors are in the server's log and in eventlog.captures."),
 	REFUSED("errors.deadletterqueue.context.headers.enable",
 			"Records of the dead-letter topic always have headers that say why."),
-	REFUSED("snapshot.locking.mode", "Snapshots lock nothing but against DROP and the like."),
 	REFUSED("snapshot.lock.timeout.ms", "Set lock_timeout for the owner of the capture."),
-	REFUSED("snapshot.query.mode", "Use snapshot.select.statement.overrides."),
-	REFUSED("snapshot.isolation.mode", "Snapshots are always consistent with the stream."),
 	REFUSED("snapshot.include.collection.list", "Use incremental snapshots for single tables."),
 	REFUSED("snapshot.tables.order.by.row.count", "Tables are read in parallel."),
 	REFUSED("snapshot.mode.*", CLASSES),
+	REFUSED("snapshot.locking.mode.*", CLASSES),
+	REFUSED("snapshot.query.mode.*", CLASSES),
 	REFUSED("incremental.snapshot.allow.schema.changes",
 			"Columns may change during an incremental snapshot."),
 	REFUSED("read.only", "Signals can be sent with eventlog.capture_signal() instead."),
@@ -397,4 +421,43 @@ eventlog_property_find(const char *name, int format)
 			return property;
 	}
 	return NULL;
+}
+
+PG_FUNCTION_INFO_V1(eventlog_capture_properties);
+
+/* The table as rows, in its order. */
+Datum
+eventlog_capture_properties(PG_FUNCTION_ARGS)
+{
+	static const char *const formats[] = {
+		[EVENTLOG_FORMAT_DEBEZIUM] = "debezium",
+		[EVENTLOG_FORMAT_FLAT] = "flat",
+		[EVENTLOG_FORMAT_OUTBOX] = "outbox"
+	};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < eventlog_nproperties; i++)
+	{
+		const EventlogProperty *property = &eventlog_properties[i];
+		const char *compatible = property->compatible != NULL ? property->compatible :
+			property->value;
+		Datum		values[6];
+		bool		nulls[6] = {false};
+
+		values[0] = CStringGetTextDatum(property->name);
+		nulls[1] = property->format < 0;
+		values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(formats[property->format]);
+		nulls[2] = property->value == NULL;
+		values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(property->value);
+		nulls[3] = compatible == NULL;
+		values[3] = nulls[3] ? (Datum) 0 : CStringGetTextDatum(compatible);
+		values[4] = CStringGetTextDatum(property->kind == EVENTLOG_PROPERTY_REFUSED ? "no" :
+										property->kind == EVENTLOG_PROPERTY_IGNORED ? "ignored" :
+										"yes");
+		nulls[5] = property->text == NULL;
+		values[5] = nulls[5] ? (Datum) 0 : CStringGetTextDatum(property->text);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
 }
