@@ -39,6 +39,9 @@ typedef struct Parser
 
 #define FLAT_CLASS		"io.debezium.transforms.ExtractNewRecordState"
 #define OUTBOX_CLASS	"io.debezium.transforms.outbox.EventRouter"
+#define ONE_TRANSFORM \
+	"There can be one transform, of class " FLAT_CLASS " or " OUTBOX_CLASS "."
+#define WHOLE_NUMBER	"a whole number from " INT64_FORMAT " to " INT64_FORMAT
 #define ROUTE_REGEX		"(?<routedByValue>.*)"
 
 static pg_noinline void
@@ -139,8 +142,7 @@ static char *
 value_of(Parser *parser, const char *key)
 {
 	const EventlogProperty *property = eventlog_property_find(key, parser->config->format);
-	const char *value = parser->config->compatible && property->compatible != NULL ?
-		property->compatible : property->value;
+	const char *value = eventlog_property_default(property, parser->config->compatible);
 
 	return given_value(parser, key, unconstify(char *, value));
 }
@@ -162,8 +164,7 @@ read_transforms(Parser *parser)
 	if (transforms == NULL)
 		return;
 	if (eventlog_split_list(transforms->value, ',', &names) != 1)
-		not_supported("transforms", "There can be one transform, of class " FLAT_CLASS " or "
-					  OUTBOX_CLASS ".");
+		not_supported("transforms", ONE_TRANSFORM);
 	prefix = psprintf("transforms.%s.", names[0]);
 	type = find_given(parser, psprintf("%stype", prefix));
 	if (type == NULL)
@@ -174,8 +175,7 @@ read_transforms(Parser *parser)
 	else if (strcmp(type->value, OUTBOX_CLASS) == 0)
 		parser->config->format = EVENTLOG_FORMAT_OUTBOX;
 	else
-		not_supported(type->name, "There can be one transform, of class " FLAT_CLASS " or "
-					  OUTBOX_CLASS ".");
+		not_supported(type->name, ONE_TRANSFORM);
 
 	for (int i = 0; i < parser->ngiven; i++)
 	{
@@ -290,8 +290,7 @@ read_int(const char *name, const char *value, int64 min, int64 max)
 	errno = 0;
 	result = strtoi64(value, &end, 10);
 	if (errno != 0 || end == value || *end != '\0' || result < min || result > max)
-		bad_value(name, value, psprintf("a whole number from " INT64_FORMAT " to " INT64_FORMAT,
-										min, max));
+		bad_value(name, value, psprintf(WHOLE_NUMBER, min, max));
 	return result;
 }
 
@@ -301,8 +300,7 @@ read_property(Parser *parser, const EventlogProperty *property)
 	Given	   *given = find_given(parser, property->name);
 	const char *name = given == NULL ? property->name : given->name;
 	const char *value = given != NULL ? given->value :
-		parser->config->compatible && property->compatible != NULL ? property->compatible :
-		property->value;
+		eventlog_property_default(property, parser->config->compatible);
 	char	   *field = (property->encoder ? (char *) parser->ec : (char *) parser->config) +
 		property->offset;
 

@@ -277,8 +277,7 @@ static void
 write_clock(EventlogBuf *out, EventlogEncoder *encoder)
 {
 	char		nanos[24];
-	int			len = pg_lltoa(encoder->now.tv_sec * INT64CONST(1000000000) +
-							   encoder->now.tv_nsec, nanos);
+	int			len = pg_lltoa(eventlog_event_nanos(encoder), nanos);
 
 	eventlog_json_literal(out, "\",\"ts_ms\":");
 	eventlog_json_raw(out, nanos, Max(len - 6, 1));
@@ -490,15 +489,15 @@ eventlog_event_make_field(EventlogEncoder *encoder, EventlogEncoderTable *table,
 						  EventlogField *field, bool first)
 {
 	const EventlogColumnDesc *desc = &table->desc->columns[column];
+	const char *name;
 
 	memset(field, 0, sizeof(*field));
 	field->column = column;
 	field->plan = eventlog_value_plan(desc, &encoder->config->values);
 	if (field->plan == NULL)
 		return false;
-	field->name = eventlog_adjust_name(encoder->ec->field_names,
-									   table->latin1 ? eventlog_name_as_latin1(desc->name) :
-									   desc->name, false);
+	name = table->latin1 ? eventlog_name_as_latin1(desc->name) : desc->name;
+	field->name = eventlog_adjust_name(encoder->ec->field_names, name, false);
 	make_label(encoder, field, first);
 	eventlog_mask_prepare(encoder, field, desc, psprintf("%s.%s", table->full_name, desc->name));
 	return true;

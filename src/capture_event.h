@@ -302,6 +302,12 @@ eventlog_event_millis(const EventlogEncoder *encoder)
 	return encoder->now.tv_sec * INT64CONST(1000) + encoder->now.tv_nsec / 1000000;
 }
 
+static inline int64
+eventlog_event_nanos(const EventlogEncoder *encoder)
+{
+	return encoder->now.tv_sec * INT64CONST(1000000000) + encoder->now.tv_nsec;
+}
+
 extern void eventlog_event_row(EventlogEncoder *encoder, EventlogEncoderTable *table, char op,
 							   const EventlogSource *source, const EventlogColumnValue *row);
 extern void eventlog_event_update(EventlogEncoder *encoder, EventlogEncoderTable *table,

@@ -44,32 +44,37 @@
 	STRUCT(STRING("data_collection") "," LONG("event_count"), "true", "event.collection", "1") "}"
 
 const char *const eventlog_event_schema_transaction_key =
-STRUCT(STRING("id"), "false", COMMON "TransactionMetadataKey", "1") "}";
+	STRUCT(STRING("id"), "false", COMMON "TransactionMetadataKey", "1") "}";
 
 const char *const eventlog_event_schema_transaction_value =
-STRUCT(STRING("status") "," STRING("id") "," OPT_LONG("event_count") ","
+	STRUCT(STRING("status") "," STRING("id") "," OPT_LONG("event_count") ","
 	   "{\"type\":\"array\",\"items\":" COLLECTION_SCHEMA
 	   ",\"optional\":true,\"field\":\"data_collections\"}," LONG("ts_ms"),
 	   "false", COMMON "TransactionMetadataValue", "1") "}";
 
 const char *const eventlog_event_schema_heartbeat_key =
-STRUCT(STRING("serverName"), "false", COMMON "ServerNameKey", "1") "}";
+	STRUCT(STRING("serverName"), "false", COMMON "ServerNameKey", "1") "}";
 
 const char *const eventlog_event_schema_heartbeat_value =
-STRUCT(LONG("ts_ms"), "false", COMMON "Heartbeat", "1") "}";
+	STRUCT(LONG("ts_ms"), "false", COMMON "Heartbeat", "1") "}";
 
 const char *const eventlog_event_schema_notification_key =
-STRUCT(STRING("id"), "false", COMMON "NotificationKey", "1") "}";
+	STRUCT(STRING("id"), "false", COMMON "NotificationKey", "1") "}";
 
 const char *const eventlog_event_schema_notification_value =
-STRUCT(STRING("id") "," STRING("type") "," STRING("aggregate_type") ","
+	STRUCT(STRING("id") "," STRING("type") "," STRING("aggregate_type") ","
 	   "{\"type\":\"map\",\"keys\":{\"type\":\"string\",\"optional\":false},"
 	   "\"values\":{\"type\":\"string\",\"optional\":false},"
 	   "\"optional\":true,\"field\":\"additional_data\"}," LONG("timestamp"),
 	   "false", COMMON "Notification", "1") "}";
 
 const char *const eventlog_event_schema_message_key =
-STRUCT(OPT_STRING("prefix"), "false", CONNECTOR "MessageKey", "1") "}";
+	STRUCT(OPT_STRING("prefix"), "false", CONNECTOR "MessageKey", "1") "}";
+
+/* an envelope's fields after the rows */
+#define ENVELOPE_TAIL \
+	"," SOURCE_SCHEMA "," BLOCK_SCHEMA "," STRING("op") "," OPT_LONG("ts_ms") "," \
+	OPT_LONG("ts_us") "," OPT_LONG("ts_ns") "],\"optional\":false"
 
 #define MESSAGE_VALUE_SCHEMA(content) \
 	STRUCT(STRING("op") "," OPT_LONG("ts_ms") "," SOURCE_SCHEMA "," BLOCK_SCHEMA "," \
@@ -169,9 +174,7 @@ eventlog_event_schema_prepare(EventlogEncoder *encoder, EventlogEncoderTable *ta
 		write_row_schema(out, encoder, table, record, "before");
 		eventlog_json_literal(out, ",");
 		write_row_schema(out, encoder, table, record, "after");
-		eventlog_json_literal(out, "," SOURCE_SCHEMA "," BLOCK_SCHEMA "," STRING("op") ","
-							  OPT_LONG("ts_ms") "," OPT_LONG("ts_us") "," OPT_LONG("ts_ns")
-							  "],\"optional\":false");
+		eventlog_json_literal(out, ENVELOPE_TAIL);
 		write_name(out, encoder, table->topic->name, "Envelope");
 		eventlog_json_literal(out, ",\"version\":2},\"payload\":");
 		table->value_schema = as_text(out);

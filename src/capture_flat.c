@@ -121,7 +121,7 @@ static void
 write_field(EventlogBuf *out, EventlogEncoder *encoder, EventlogEncoderTable *table, char op,
 			const EventlogSource *source, FlatField what)
 {
-	int64		now = encoder->now.tv_sec * INT64CONST(1000000000) + encoder->now.tv_nsec;
+	int64		now = eventlog_event_nanos(encoder);
 	int64		time = source->time + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 	bool		streamed = source->marker != EVENTLOG_MARKER_INCREMENTAL;
 	bool		counted = encoder->transaction != 0 && table->transaction == encoder->transaction &&

@@ -23,6 +23,9 @@
 #define MESSAGE_COLLECTION \
 	"io.debezium.connector.postgresql.LogicalDecodingMessageMonitor$LogicalDecodingMessageId@"
 
+/* From 1970 to 2000. */
+#define EPOCH_MICROS	((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+
 #define MESSAGE_SOURCE	"\"schema\":\"\",\"table\":\"\",\"txId\":"
 
 void
@@ -30,15 +33,14 @@ eventlog_metadata_init(EventlogEncoder *encoder)
 {
 	const EventlogEncoderConfig *ec = encoder->ec;
 	const EventlogCaptureConfig *config = encoder->config;
+	char	   *name;
 
-	encoder->transaction_topic =
-		eventlog_encoder_topic(encoder, psprintf("%s%s%s", encoder->prefix, ec->delimiter,
-												 ec->transaction_topic), false);
-	encoder->heartbeat_topic =
-		eventlog_encoder_topic(encoder, psprintf("%s%s%s", ec->heartbeat_prefix, ec->delimiter,
-												 encoder->prefix), false);
-	encoder->message_topic =
-		eventlog_encoder_topic(encoder, psprintf("%s.message", encoder->prefix), false);
+	name = psprintf("%s%s%s", encoder->prefix, ec->delimiter, ec->transaction_topic);
+	encoder->transaction_topic = eventlog_encoder_topic(encoder, name, false);
+	name = psprintf("%s%s%s", ec->heartbeat_prefix, ec->delimiter, encoder->prefix);
+	encoder->heartbeat_topic = eventlog_encoder_topic(encoder, name, false);
+	name = psprintf("%s.message", encoder->prefix);
+	encoder->message_topic = eventlog_encoder_topic(encoder, name, false);
 	if (config->notification_topic != NULL)
 		encoder->notification_topic =
 			eventlog_encoder_topic(encoder, config->notification_topic, false);
@@ -140,7 +142,7 @@ compare_collections(const void *a, const void *b)
 
 	if (x->bucket != y->bucket)
 		return x->bucket < y->bucket ? -1 : 1;
-	return x->place < y->place ? -1 : x->place > y->place ? 1 : 0;
+	return x->place < y->place ? -1 : 1;
 }
 
 /*
@@ -278,8 +280,7 @@ emit_transaction(EventlogEncoder *encoder, const EventlogSource *source, bool en
 		eventlog_json_literal(out, "]");
 	}
 	eventlog_json_literal(out, ",\"ts_ms\":");
-	eventlog_json_int(out, (source->time + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
-							USECS_PER_DAY) / 1000);
+	eventlog_json_int(out, (source->time + EPOCH_MICROS) / 1000);
 	eventlog_json_literal(out, "}");
 	close_payload(out, ec->value_schemas);
 	emit(encoder, encoder->transaction_topic);
@@ -444,8 +445,7 @@ eventlog_encoder_heartbeat(EventlogEncoder *encoder, TimestampTz now)
 	out = &encoder->value;
 	open_payload(out, ec->value_schemas, eventlog_event_schema_heartbeat_value);
 	eventlog_json_literal(out, "{\"ts_ms\":");
-	eventlog_json_int(out, (now + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) /
-					  1000);
+	eventlog_json_int(out, (now + EPOCH_MICROS) / 1000);
 	eventlog_json_literal(out, "}");
 	close_payload(out, ec->value_schemas);
 	emit(encoder, encoder->heartbeat_topic);

@@ -348,24 +348,40 @@ write_double(EventlogBuf *out, EventlogText text)
 							  double_to_shortest_decimal_bufn(strtod(copy, NULL), digits));
 }
 
+/* Is a value of this kind of this shape, its fields and elements aside? */
+static bool
+fits(Reader *reader, const JsonNode *node, const Shape *shape)
+{
+	switch (shape->kind)
+	{
+		case SHAPE_BOOL:
+			return node->kind == NODE_BOOL;
+		case SHAPE_STRING:
+			return node->kind == NODE_STRING;
+		case SHAPE_ARRAY:
+			return node->kind == NODE_ARRAY;
+		case SHAPE_OBJECT:
+			return node->kind == NODE_OBJECT;
+		case SHAPE_INT:
+		case SHAPE_LONG:
+		case SHAPE_DOUBLE:
+			return node->kind == NODE_NUMBER &&
+				same_shape(shape_of_number(reader, node->text), shape);
+	}
+	return false;
+}
+
 /* A node in a shape; where they do not fit, the reader turns bad. */
 static void
 write_node(EventlogBuf *out, Reader *reader, const JsonNode *node, const Shape *shape)
 {
-	static const NodeKind kinds[] = {
-		[SHAPE_BOOL] = NODE_BOOL,[SHAPE_STRING] = NODE_STRING,
-		[SHAPE_INT] = NODE_NUMBER,[SHAPE_LONG] = NODE_NUMBER,[SHAPE_DOUBLE] = NODE_NUMBER,
-		[SHAPE_ARRAY] = NODE_ARRAY,[SHAPE_OBJECT] = NODE_OBJECT
-	};
-
 	check_stack_depth();
 	if (node == NULL || node->kind == NODE_NULL)
 	{
 		eventlog_json_literal(out, "null");
 		return;
 	}
-	if (node->kind != kinds[shape->kind] ||
-		(node->kind == NODE_NUMBER && !same_shape(shape_of_number(reader, node->text), shape)))
+	if (!fits(reader, node, shape))
 	{
 		reader->bad = true;
 		return;

@@ -440,8 +440,7 @@ eventlog_capture_properties(PG_FUNCTION_ARGS)
 	for (int i = 0; i < eventlog_nproperties; i++)
 	{
 		const EventlogProperty *property = &eventlog_properties[i];
-		const char *compatible = property->compatible != NULL ? property->compatible :
-			property->value;
+		const char *compatible = eventlog_property_default(property, true);
 		Datum		values[6];
 		bool		nulls[6] = {false};
 

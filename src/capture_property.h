@@ -50,6 +50,15 @@ typedef struct EventlogProperty
 extern const EventlogProperty eventlog_properties[];
 extern const int eventlog_nproperties;
 
+/* Its default; NULL: none. */
+static inline const char *
+eventlog_property_default(const EventlogProperty *property, bool compatible)
+{
+	if (compatible && property->compatible != NULL)
+		return property->compatible;
+	return property->value;
+}
+
 /* The property of this name in this format (-1: in any), or NULL. */
 extern const EventlogProperty *eventlog_property_find(const char *name, int format);
 
