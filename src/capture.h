@@ -5,7 +5,7 @@
  *
  *	  capture_sql.c		 create_capture() and its like
  *	  capture_catalog.c	 the table eventlog.capture
- *	  capture_slot.c	 what processes share of captures, and starting workers
+ *	  capture_slot.c	 what processes share of captures, and waking decoders
  *	  capture_decoder.c	 worker: decodes WAL with the server's pgoutput
  *	  capture_wal.c		 reading WAL as it comes, and being woken for it
  *	  capture_queue.c	 messages from the decoder to the appender

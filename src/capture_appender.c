@@ -75,9 +75,6 @@ static EventlogQueueShared *shared = NULL;
 static EventlogQueue *queue = NULL;
 static EventlogEncoder *encoder = NULL;
 static EventlogCaptureSink *sink = NULL;
-static bool finished = false;	/* there is nothing more to do */
-static bool had_errors = false;
-static bool again = false;		/* to be started at once */
 
 /* Our transaction. */
 static bool is_open = false;
@@ -153,12 +150,7 @@ commit_transaction(XLogRecPtr end, TimestampTz time)
 	if (time != 0)
 		pg_atomic_write_u64(&my_slot->source_time, (uint64) time);
 	pg_atomic_write_u64(&my_slot->current_bytes, eventlog_apply_bytes());
-	if (unlikely(my_slot->history.failures != 0))
-	{
-		LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
-		my_slot->history.failures = 0;
-		LWLockRelease(eventlog_shared->lock);
-	}
+	eventlog_service_works();
 	pgstat_report_stat(false);
 }
 
@@ -309,7 +301,7 @@ start_decoder(XLogRecPtr start)
 	shared->dboid = MyDatabaseId;
 	shared->owner = capture->owner;
 	shared->slot = my_slot - eventlog_captures->slots;
-	shared->generation = my_slot->generation;
+	shared->generation = my_slot->service.generation;
 	shared->start_lsn = start;
 	shared->origin = replorigin_session_origin;
 	shared->messages = true;
@@ -410,21 +402,17 @@ run(void)
 	bool		first_start;
 	char	   *database;
 
-	eventlog_worker_connect(my_slot->dboid);
+	eventlog_worker_connect(my_slot->service.dboid);
 	eventlog_capture_settings();
 	SetConfigOption("eventlog.producer_buffer", BUFFER_SIZE, PGC_SUSET, PGC_S_OVERRIDE);
-	capture = eventlog_capture_enter(my_slot->id, &phase);
+	capture = eventlog_capture_enter(my_slot->service.id, &phase);
 	if (capture == NULL)
 	{
-		LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
-		my_slot->wanted = false;
-		my_slot->phase = phase;
-		LWLockRelease(eventlog_shared->lock);
-		finished = true;
+		eventlog_service_finish(phase);
 		return;
 	}
 	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
-	my_slot->owner = capture->owner;
+	my_slot->service.owner = capture->owner;
 	LWLockRelease(eventlog_shared->lock);
 	pgstat_report_activity(STATE_RUNNING, capture->name);
 	StartTransactionCommand();
@@ -439,11 +427,7 @@ run(void)
 	start = eventlog_capture_prepare(capture, my_slot, encoder, sink, &after_commit);
 	if (capture->stage == EVENTLOG_STAGE_FINISHED)
 	{
-		LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
-		my_slot->wanted = false;
-		my_slot->phase = EVENTLOG_PHASE_STOPPED;
-		LWLockRelease(eventlog_shared->lock);
-		finished = true;
+		eventlog_service_finish(EVENTLOG_PHASE_STOPPED);
 		return;
 	}
 
@@ -461,74 +445,12 @@ run(void)
 	tell_skipped(first_start, start);
 	start_decoder(start);
 	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
-	my_slot->phase = EVENTLOG_PHASE_STREAMING;
+	my_slot->service.phase = EVENTLOG_PHASE_STREAMING;
 	LWLockRelease(eventlog_shared->lock);
 	stream();
 }
 
 /* ---- the worker ---- */
-
-/* Exit callback: the server no longer lists this process. */
-static void
-leave(int code, Datum arg)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
-	if (my_slot->decoder_pid != 0)
-		kill(my_slot->decoder_pid, SIGTERM);
-	if (!finished && !had_errors && !again && !eventlog_worker_told_to_leave())
-	{
-		/* by a FATAL: most likely it could not connect */
-		had_errors = true;
-		eventlog_slot_note_error_locked(&my_slot->history,
-										"worker ended; the server's log says why");
-		eventlog_shared->rescan = true;
-	}
-	my_slot->history.finished_at = now;
-	my_slot->due = now;
-	if (had_errors)
-	{
-		my_slot->history.failures++;
-		my_slot->due = now + eventlog_slot_backoff_ms(my_slot->history.failures) * (int64) 1000;
-		my_slot->phase = EVENTLOG_PHASE_FAILED;
-	}
-	else if (!finished)
-		my_slot->phase = EVENTLOG_PHASE_STARTING;
-	my_slot->state = EVENTLOG_WORKER_NONE;
-	my_slot->pid = 0;
-	my_slot->appender_latch = NULL;
-	eventlog_slot_wake_launcher_locked();
-	LWLockRelease(eventlog_shared->lock);
-}
-
-static bool
-enter(const EventlogWorkerArgs *args)
-{
-	EventlogCaptureSlot *slot = &eventlog_captures->slots[args->slot];
-	bool		welcome;
-
-	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
-	welcome = slot->state == EVENTLOG_WORKER_STARTING && slot->generation == args->generation;
-	if (welcome && (!slot->wanted || eventlog_slot_is_blocked_locked(slot->dboid)))
-	{
-		slot->state = EVENTLOG_WORKER_NONE;
-		welcome = false;
-	}
-	if (welcome)
-	{
-		my_slot = slot;
-		slot->state = EVENTLOG_WORKER_RUNNING;
-		slot->pid = MyProcPid;
-		slot->appender_latch = MyLatch;
-		slot->phase = EVENTLOG_PHASE_STARTING;
-		slot->history.started_at = GetCurrentTimestamp();
-	}
-	LWLockRelease(eventlog_shared->lock);
-	if (welcome)
-		on_shmem_exit(leave, 0);
-	return welcome;
-}
 
 /*
  * The error is told with the row that it is about.  Another attempt is made at
@@ -544,26 +466,21 @@ failed(const char *message)
 
 	if (row != NULL)
 		message = psprintf("%s: %s", row, message);
-	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
-	eventlog_slot_note_error_locked(&my_slot->history, message);
-	LWLockRelease(eventlog_shared->lock);
 	if (row != NULL && pg_atomic_read_u64(&my_slot->careful_lsn) < lsn)
 	{
 		pg_atomic_write_u64(&my_slot->careful_lsn, lsn);
-		again = true;
+		eventlog_service_failed(message, true);
 	}
 	else
-		had_errors = true;
+		eventlog_service_failed(message, false);
 }
 
 void
 eventlog_appender_main(Datum arg)
 {
-	EventlogWorkerArgs args;
-
-	memcpy(&args, MyBgworkerEntry->bgw_extra, sizeof(args));
 	eventlog_worker_begin();
-	if (!enter(&args))
+	my_slot = eventlog_capture_worker_enter();
+	if (my_slot == NULL)
 		proc_exit(0);
 	proc_exit(eventlog_worker_run(run, failed) ? 0 : 1);
 }

@@ -166,7 +166,7 @@ has_publication(void)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("capture \"%s\": %s", shared->name, message)));
 		LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
-		eventlog_slot_note_error_locked(&my_slot->history, message);
+		eventlog_slot_note_error_locked(&my_slot->service.history, message);
 		LWLockRelease(eventlog_shared->lock);
 	}
 	publication_there = there;
@@ -272,16 +272,16 @@ static void
 leave(int code, Datum arg)
 {
 	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
-	if (my_slot->decoder_pid == MyProcPid)
+	if (my_slot->service.helper_pid == MyProcPid)
 	{
 		pg_atomic_sub_fetch_u32(&eventlog_captures->ndecoders, 1);
-		my_slot->decoder_pid = 0;
+		my_slot->service.helper_pid = 0;
 		my_slot->decoder_latch = NULL;
 		if (pg_atomic_exchange_u32(&my_slot->asleep, 0) != 0)
 			pg_atomic_sub_fetch_u32(&eventlog_captures->nasleep, 1);
 	}
-	if (my_slot->appender_latch != NULL)
-		SetLatch(my_slot->appender_latch);
+	if (my_slot->service.latch != NULL)
+		SetLatch(my_slot->service.latch);
 	LWLockRelease(eventlog_shared->lock);
 }
 
@@ -291,13 +291,13 @@ enter(void)
 	bool		welcome;
 
 	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
-	welcome = my_slot->dboid == shared->dboid && my_slot->generation == shared->generation &&
-		my_slot->state == EVENTLOG_WORKER_RUNNING &&
+	welcome = my_slot->service.dboid == shared->dboid && my_slot->service.generation == shared->generation &&
+		my_slot->service.state == EVENTLOG_WORKER_RUNNING &&
 		!eventlog_slot_is_blocked_locked(shared->dboid);
 	if (welcome)
 	{
 		pg_atomic_add_fetch_u32(&eventlog_captures->ndecoders, 1);
-		my_slot->decoder_pid = MyProcPid;
+		my_slot->service.helper_pid = MyProcPid;
 		my_slot->decoder_latch = MyLatch;
 	}
 	LWLockRelease(eventlog_shared->lock);

@@ -3,8 +3,8 @@
  * capture_slot.h
  *	  Captures in shared memory: their workers, their progress, being woken.
  *
- * Fields are read and written under eventlog_shared->lock, as those of
- * shmem.h are, unless they are atomic.
+ * Each capture that is to run is a service (service.h).  Fields are read and
+ * written under eventlog_shared->lock, unless they are atomic.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,22 +13,14 @@
 
 #include "access/xlogdefs.h"
 
-#include "shmem.h"
+#include "service.h"
 
 /* Captures of all databases that can be running at a time. */
 #define EVENTLOG_MAX_CAPTURES		64
 
 #define EVENTLOG_CAPTURE_NAME_MAX	63
 
-typedef enum EventlogCapturePhase
-{
-	EVENTLOG_PHASE_STARTING,
-	EVENTLOG_PHASE_SNAPSHOT,
-	EVENTLOG_PHASE_STREAMING,
-	EVENTLOG_PHASE_FAILED,
-	EVENTLOG_PHASE_ADOPTION,	/* stands still until somebody resumes it */
-	EVENTLOG_PHASE_STOPPED
-} EventlogCapturePhase;
+typedef EventlogServicePhase EventlogCapturePhase;
 
 /* Tables of a snapshot whose progress is told one by one. */
 #define EVENTLOG_MAX_TABLE_PROGRESS	64
@@ -42,21 +34,8 @@ typedef struct EventlogTableProgress
 
 typedef struct EventlogCaptureSlot
 {
-	Oid			dboid;			/* InvalidOid: free */
-	int32		id;
-	Oid			owner;			/* of the capture, as soon as known */
-	bool		wanted;			/* is to be running */
-	EventlogWorkerState state;	/* of the appender */
-	int			pid;			/* of the appender, while RUNNING */
-	int			decoder_pid;	/* 0: none */
-	uint32		generation;		/* counts the appenders */
-	TimestampTz due;			/* when an appender is to be started */
-	EventlogCapturePhase phase;
-	EventlogWorkerHistory history;
-
-	/* the decoder, for who wakes it; NULL: none */
-	Latch	   *decoder_latch;
-	Latch	   *appender_latch;
+	EventlogService service;	/* of the appender; the decoder is its helper */
+	Latch	   *decoder_latch;	/* for who wakes it; NULL: none */
 
 	/* progress of a snapshot */
 	int			tables_total;
@@ -97,23 +76,19 @@ extern void eventlog_capture_init(void);	/* from _PG_init */
 #define EVENTLOG_CAPTURE_QUEUE_BYTES	(1024 * 1024)
 
 /*
- * A capture is to run, or not.  Takes the lock; safe in commit callbacks.
- * Returns false if all slots are in use.
- */
-extern bool eventlog_capture_want(Oid dboid, int32 id, bool wanted);
-
-/* Have its workers start anew: its configuration has changed. */
-extern void eventlog_capture_restart(Oid dboid, int32 id);
-
-/*
- * The catalogue has this capture.  Like the former, but one that is known is
- * left as it is: it may have reasons of its own to stand still.
+ * The catalogue has this capture: it is to run, or not.  One that is known is
+ * left as it is, since it may have reasons of its own to stand still.
  */
 extern void eventlog_capture_note(Oid dboid, int32 id, bool wanted);
 
-/* Do that when this transaction commits. */
+/* When this transaction commits, it is to run, or not ... */
 extern void eventlog_capture_want_at_commit(int32 id, bool wanted);
+
+/* ... or to start anew, since its configuration has changed. */
 extern void eventlog_capture_restart_at_commit(int32 id);
+
+/* As eventlog_service_enter(). */
+extern EventlogCaptureSlot *eventlog_capture_worker_enter(void);
 
 /* The slot of this process, if it is an appender. */
 extern EventlogCaptureSlot *eventlog_capture_my_slot(void);
@@ -126,19 +101,6 @@ extern bool eventlog_capture_stop(Oid dboid, int32 id);
 
 /* Forget a capture that has been dropped. */
 extern void eventlog_capture_forget(Oid dboid, int32 id);
-
-/* Is a worker of a capture in the database?  If asked to, end it.  Lock held. */
-extern bool eventlog_capture_send_away_locked(Oid dboid, bool ask);
-
-/* The launcher's: start what is due; *next falls to when to look again. */
-extern void eventlog_capture_launch(TimestampTz now, TimestampTz *next);
-extern void eventlog_capture_launcher_enter_locked(void);
-
-/* ... forget captures of databases that are gone. */
-extern void eventlog_capture_sweep_locked(bool (*is_known) (Oid dboid));
-
-/* The slot of a capture, or NULL.  Lock held, shared will do. */
-extern EventlogCaptureSlot *eventlog_capture_find_locked(Oid dboid, int32 id);
 
 /* WAL may have been written up to here: wake decoders that wait for it. */
 extern void eventlog_capture_wake(XLogRecPtr lsn);

@@ -369,23 +369,23 @@ eventlog_capture_status(PG_FUNCTION_ARGS)
 		LWLockAcquire(eventlog_shared->lock, LW_SHARED);
 		copy = *slot;
 		LWLockRelease(eventlog_shared->lock);
-		if (copy.dboid != MyDatabaseId)
+		if (copy.service.dboid != MyDatabaseId)
 			continue;
-		if (!sees_all && OidIsValid(copy.owner) && !has_privs_of_role(GetUserId(), copy.owner))
+		if (!sees_all && OidIsValid(copy.service.owner) && !has_privs_of_role(GetUserId(), copy.service.owner))
 			continue;
 
-		values[i++] = Int32GetDatum(copy.id);
-		values[i++] = CStringGetTextDatum(phase_names[copy.phase]);
-		nulls[i] = copy.pid == 0;
-		values[i++] = Int32GetDatum(copy.pid);
-		nulls[i] = copy.decoder_pid == 0;
-		values[i++] = Int32GetDatum(copy.decoder_pid);
-		nulls[i] = nulls[i + 1] = copy.history.error_at == 0;
-		values[i++] = text_of(copy.history.error);
-		values[i++] = TimestampTzGetDatum(copy.history.error_at);
-		values[i++] = Int32GetDatum(copy.history.failures);
-		nulls[i] = copy.phase != EVENTLOG_PHASE_FAILED || !copy.wanted;
-		values[i++] = TimestampTzGetDatum(copy.due);
+		values[i++] = Int32GetDatum(copy.service.id);
+		values[i++] = CStringGetTextDatum(phase_names[copy.service.phase]);
+		nulls[i] = copy.service.pid == 0;
+		values[i++] = Int32GetDatum(copy.service.pid);
+		nulls[i] = copy.service.helper_pid == 0;
+		values[i++] = Int32GetDatum(copy.service.helper_pid);
+		nulls[i] = nulls[i + 1] = copy.service.history.error_at == 0;
+		values[i++] = text_of(copy.service.history.error);
+		values[i++] = TimestampTzGetDatum(copy.service.history.error_at);
+		values[i++] = Int32GetDatum(copy.service.history.failures);
+		nulls[i] = copy.service.phase != EVENTLOG_PHASE_FAILED || !copy.service.wanted;
+		values[i++] = TimestampTzGetDatum(copy.service.due);
 		nulls[i] = nulls[i + 1] = nulls[i + 2] = copy.tables_total == 0;
 		values[i++] = Int32GetDatum(copy.tables_total);
 		values[i++] = Int32GetDatum(copy.tables_done);

@@ -206,7 +206,7 @@ start_anew(EventlogCapture *capture, EventlogCaptureSlot *slot, EventlogEncoder 
 	XLogRecPtr	start;
 
 	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
-	slot->phase = copy ? EVENTLOG_PHASE_SNAPSHOT : EVENTLOG_PHASE_STARTING;
+	slot->service.phase = copy ? EVENTLOG_PHASE_SNAPSHOT : EVENTLOG_PHASE_STARTING;
 	LWLockRelease(eventlog_shared->lock);
 
 	drop_slot(capture->slot_name);

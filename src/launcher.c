@@ -32,8 +32,8 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "capture_slot.h"
 #include "guc.h"
+#include "service.h"
 #include "worker.h"
 #include "worker_slot.h"
 
@@ -146,7 +146,7 @@ scan_databases(void)
 			find_known(slot->dboid) == NULL)
 			slot->dboid = InvalidOid;
 	}
-	eventlog_capture_sweep_locked(is_known);
+	eventlog_service_sweep_locked(is_known);
 	LWLockRelease(eventlog_shared->lock);
 }
 
@@ -338,7 +338,7 @@ serve(void)
 
 	while ((slot = reserve(now, &next)) != NULL)
 		start_worker(slot, now);
-	eventlog_capture_launch(now, &next);
+	eventlog_service_launch(now, &next);
 
 	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
 	eventlog_shared->launcher_due = next;
@@ -381,7 +381,7 @@ enter(void)
 			slot->history.activity[0] = '\0';
 		}
 	}
-	eventlog_capture_launcher_enter_locked();
+	eventlog_service_launcher_enter_locked();
 	LWLockRelease(eventlog_shared->lock);
 	on_shmem_exit(leave, 0);
 }

@@ -22,6 +22,7 @@
 #include "position.h"
 #include "produce.h"
 #include "query.h"
+#include "service.h"
 #include "shmem.h"
 #include "topic.h"
 #include "subscription.h"
@@ -70,6 +71,7 @@ _PG_init(void)
 	eventlog_wakeup_init();
 	eventlog_subscription_init();
 	eventlog_plan_init();
+	eventlog_service_init();
 	eventlog_capture_init();
 	eventlog_capture_start_init();
 	eventlog_launcher_init();

@@ -22,7 +22,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
-#include "capture_slot.h"
+#include "service.h"
 #include "worker_slot.h"
 
 /*
@@ -232,7 +232,7 @@ send_away(Oid dboid, bool ask)
 	there = slot != NULL && slot->state == EVENTLOG_WORKER_RUNNING;
 	if (there && ask)
 		kill(slot->pid, SIGTERM);
-	if (eventlog_capture_send_away_locked(dboid, ask))
+	if (eventlog_service_send_away_locked(dboid, ask))
 		there = true;
 	LWLockRelease(eventlog_shared->lock);
 	return there;
