@@ -42,7 +42,6 @@ typedef struct Parser
 #define ONE_TRANSFORM \
 	"There can be one transform, of class " FLAT_CLASS " or " OUTBOX_CLASS "."
 #define WHOLE_NUMBER	"a whole number from " INT64_FORMAT " to " INT64_FORMAT
-#define ROUTE_REGEX		"(?<routedByValue>.*)"
 
 static pg_noinline void
 bad_value(const char *name, const char *value, const char *expected)
@@ -660,8 +659,6 @@ read_format_properties(Parser *parser)
 	}
 	if (parser->config->format == EVENTLOG_FORMAT_OUTBOX)
 	{
-		char	   *regex = value_of(parser, "route.topic.regex");
-
 		/* by default an event is what its producer wrote, not JSON around it */
 		if (!compatible && find_given(parser, "key.converter") == NULL)
 			ec->key_converter = EVENTLOG_CONVERTER_STRING;
@@ -670,9 +667,9 @@ read_format_properties(Parser *parser)
 		if (!compatible && find_given(parser, "header.converter") == NULL)
 			ec->header_converter = EVENTLOG_CONVERTER_SIMPLE;
 
-		/* the server's expressions have no named groups */
-		if (strcmp(regex, ROUTE_REGEX) != 0)
-			not_supported("route.topic.regex", "The value of route.by.field is taken as a whole.");
+		eventlog_route_parse(&ec->outbox_router, "route.topic.regex",
+							 value_of(parser, "route.topic.regex"), "route.topic.replacement",
+							 ec->outbox_topic);
 		read_placement(parser);
 	}
 }

@@ -14,6 +14,16 @@
 
 #include "capture_event.h"
 
+static pg_wchar
+hex4(const char *digits)
+{
+	char		text[5];
+
+	memcpy(text, digits, 4);
+	text[4] = '\0';
+	return (pg_wchar) strtoul(text, NULL, 16);
+}
+
 void
 eventlog_convert_unquote(EventlogBuf *out, const char *json, size_t len)
 {
@@ -52,12 +62,12 @@ eventlog_convert_unquote(EventlogBuf *out, const char *json, size_t len)
 				eventlog_json_literal(out, "\t");
 				break;
 			case 'u':
-				c = (pg_wchar) strtoul(pnstrdup(p + 1, 4), NULL, 16);
+				c = hex4(p + 1);
 				p += 4;
 				if (c >= 0xD800 && c < 0xDC00 && end - p > 6)
 				{
 					c = 0x10000 + ((c & 0x3FF) << 10) +
-						(strtoul(pnstrdup(p + 3, 4), NULL, 16) & 0x3FF);
+						(hex4(p + 3) & 0x3FF);
 					p += 6;
 				}
 				unicode_to_utf8(c, utf8);

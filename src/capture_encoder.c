@@ -27,12 +27,16 @@ typedef struct EventContext
 
 #define CONTEXT_VALUE_MAX	200
 
+/* Bytes that the buffers begin with, and that a value's may keep. */
+#define BUFFER_MIN	1024
+#define BUFFER_MAX	(16 * 1024 * 1024)
+
 /* --- making --- */
 
 static void
 make_buffer(EventlogBuf *buf)
 {
-	eventlog_buf_reserve(buf, 1024);	/* of the current context, for good */
+	eventlog_buf_reserve(buf, BUFFER_MIN);	/* of the current context, for good */
 }
 
 EventlogEncoder *
@@ -265,6 +269,14 @@ eventlog_encoder_emit(EventlogEncoder *encoder, EventlogCaptureTopic *topic, boo
 				 errmsg("record of %zu bytes for topic \"%s\" is too large",
 						Max(encoder->value.len, encoder->key.len), topic->name)));
 	encoder->sink->emit(encoder->sink, topic, &rec, partition);
+
+	/* one large row shall not cost its memory for good */
+	if (unlikely(encoder->value.cap > BUFFER_MAX))
+	{
+		encoder->value.data = repalloc(encoder->value.data, BUFFER_MIN);
+		encoder->value.cap = BUFFER_MIN;
+		encoder->value.len = 0;
+	}
 }
 
 /* --- events --- */

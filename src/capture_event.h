@@ -142,7 +142,10 @@ typedef struct EventlogEncoderConfig
 	char	   *outbox_timestamp;	/* NULL: none */
 	char	   *outbox_schema_version;	/* NULL: none */
 	char	   *outbox_route;
-	char	   *outbox_topic;	/* with ${routedByValue} */
+	char	   *outbox_topic;	/* the replacement */
+	EventlogRoute outbox_router;
+	bool		outbox_missing_is_error;
+	bool		outbox_keep_nulls;	/* of an expanded payload */
 	bool		outbox_tombstone;
 	bool		outbox_expand;
 	EventlogInvalidOperation outbox_invalid;
@@ -166,6 +169,8 @@ typedef struct EventlogField
 	EventlogText label;			/* "name": with the comma before it, if any */
 	const EventlogMask *mask;	/* NULL: none */
 	int32		mask_length;	/* characters that are left of it */
+	char	   *mask_parameter; /* of the column's schema: JSON; NULL: none */
+	bool		mask_makes_text;	/* of a column that is no text */
 	bool		compatible;
 	bool		binary;			/* truncated by bytes */
 	char	   *name;			/* adjusted */

@@ -100,16 +100,82 @@ write_name(EventlogBuf *out, const EventlogEncoder *encoder, const char *prefix,
 	eventlog_json_string(out, name, (int32) strlen(name));
 }
 
+/* Where a text begins in what a buffer has from "start" on; NULL: nowhere. */
+static char *
+find_text(const EventlogBuf *out, size_t start, const char *text)
+{
+	size_t		len = strlen(text);
+
+	for (size_t i = start; i + len <= out->len; i++)
+	{
+		if (memcmp(out->data + i, text, len) == 0)
+			return out->data + i;
+	}
+	return NULL;
+}
+
+/*
+ * The schema of a column that has a mask: Debezium's has a parameter that says
+ * so, after those that the type has.  A mask makes strings of what is none.
+ */
+static void
+write_masked_schema(EventlogBuf *out, const EventlogField *field, bool optional)
+{
+	size_t		start = out->len;
+	char	   *parameters;
+	char	   *at;
+	char	   *rest;
+	char	   *own;
+
+	eventlog_value_write_schema(out, field->plan, field->name, false);
+	if (field->mask_parameter == NULL)
+		return;
+	own = field->mask_parameter;
+	if (field->mask_makes_text)
+	{
+		out->len = start;
+		eventlog_json_literal(out, "{\"type\":\"string\",\"optional\":");
+		if (optional)
+			eventlog_json_literal(out, "true,\"field\":");
+		else
+			eventlog_json_literal(out, "false,\"field\":");
+		eventlog_json_string(out, field->name, (int32) strlen(field->name));
+		eventlog_json_literal(out, "}");
+	}
+	parameters = find_text(out, start, ",\"parameters\":{");
+	at = find_text(out, parameters == NULL ? start : parameters - out->data, ",\"default\":");
+	if (at == NULL)
+		at = find_text(out, parameters == NULL ? start : parameters - out->data, ",\"field\":");
+	if (at == NULL)
+		return;
+	rest = pnstrdup(at, out->data + out->len - at);
+	out->len = at - out->data;
+	if (parameters != NULL)
+	{
+		out->len--;				/* the brace */
+		eventlog_json_literal(out, ",");
+	}
+	else
+		eventlog_json_literal(out, ",\"parameters\":{");
+	eventlog_json_raw(out, own, strlen(own));
+	eventlog_json_literal(out, "}");
+	eventlog_json_raw(out, rest, strlen(rest));
+}
+
 /* {"type":"struct","fields":[…] */
 static void
-write_struct(EventlogBuf *out, const EventlogField *fields, int nfields, bool in_key)
+write_struct(EventlogBuf *out, const EventlogRelationDesc *desc, const EventlogField *fields,
+			 int nfields, bool in_key)
 {
 	eventlog_json_literal(out, "{\"type\":\"struct\",\"fields\":[");
 	for (int i = 0; i < nfields; i++)
 	{
 		if (i > 0)
 			eventlog_json_literal(out, ",");
-		eventlog_value_write_schema(out, fields[i].plan, fields[i].name, in_key);
+		if (in_key)
+			eventlog_value_write_schema(out, fields[i].plan, fields[i].name, true);
+		else
+			write_masked_schema(out, &fields[i], !desc->columns[fields[i].column].not_null);
 	}
 	eventlog_json_literal(out, "]");
 }
@@ -119,7 +185,7 @@ static void
 write_row_schema(EventlogBuf *out, EventlogEncoder *encoder, EventlogEncoderTable *table,
 				 const char *prefix, const char *field)
 {
-	write_struct(out, table->fields, table->nfields, false);
+	write_struct(out, table->desc, table->fields, table->nfields, false);
 	eventlog_json_literal(out, ",\"optional\":true");
 	write_name(out, encoder, prefix, "Value");
 	eventlog_json_literal(out, ",\"field\":\"");
@@ -149,7 +215,7 @@ eventlog_event_schema_prepare(EventlogEncoder *encoder, EventlogEncoderTable *ta
 	{
 		out->len = 0;
 		eventlog_json_literal(out, "{\"schema\":");
-		write_struct(out, table->keys, table->nkeys, true);
+		write_struct(out, table->desc, table->keys, table->nkeys, true);
 		eventlog_json_literal(out, ",\"optional\":false");
 		write_name(out, encoder, record, "Key");
 		eventlog_json_literal(out, "},\"payload\":");
@@ -159,7 +225,7 @@ eventlog_event_schema_prepare(EventlogEncoder *encoder, EventlogEncoderTable *ta
 	{
 		out->len = 0;
 		eventlog_json_literal(out, "{\"schema\":");
-		write_struct(out, table->fields, table->nfields, false);
+		write_struct(out, table->desc, table->fields, table->nfields, false);
 		out->len--;				/* the bracket */
 		eventlog_flat_schema(out, encoder->ec);
 		eventlog_json_literal(out, "],\"optional\":true");

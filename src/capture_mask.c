@@ -83,7 +83,7 @@ eventlog_mask_prepare(EventlogEncoder *encoder, EventlogField *field,
 	int32		declared = declared_length(column->type);
 
 	field->compatible = encoder->config->compatible;
-	for (int i = 0; i < ec->nmasks && field->mask == NULL; i++)
+	for (int i = 0; i < ec->nmasks; i++)
 	{
 		const EventlogMask *mask = &ec->masks[i];
 
@@ -91,13 +91,23 @@ eventlog_mask_prepare(EventlogEncoder *encoder, EventlogField *field,
 			continue;
 		field->binary = column->type->oid == BYTEAOID;
 		field->mask_length = mask->length;
+
+		/* Debezium's schema says so even of a column that it then leaves in the clear */
+		if (mask->kind != EVENTLOG_MASK_TRUNCATE)
+			field->mask_parameter = "\"masked\":\"true\"";
+		else if (declared < 0 || declared > mask->length)
+			field->mask_parameter = psprintf("\"truncateLength\":\"%d\"", mask->length);
+
 		if (mask->kind == EVENTLOG_MASK_TRUNCATE ?
-			!field->binary && !is_printed_as_text(column->type) :
+			field->mask_parameter == NULL || (!field->binary && !is_printed_as_text(column->type)) :
 			field->compatible && !is_character_type(column->type))
-			continue;
+			return;
+		field->mask_makes_text = mask->kind != EVENTLOG_MASK_TRUNCATE &&
+			!is_printed_as_text(column->type);
 		if (mask->kind == EVENTLOG_MASK_HASH && declared > 0)
 			field->mask_length = Min(mask->length, declared);
 		field->mask = mask;
+		return;
 	}
 }
 

@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 
 #include "capture_naming.h"
+#include "capture_value.h"
 
 #define TOPIC_NAME_MAX	249
 
@@ -32,8 +33,9 @@ pattern_error_context(void *arg)
 	errcontext("property \"%s\" of the capture's configuration", (char *) arg);
 }
 
-text *
-eventlog_pattern_make(const char *property, const char *pattern)
+/* The whole of a name has to match. */
+static text *
+make_regex(const char *property, const char *pattern, int flags)
 {
 	ErrorContextCallback callback;
 	text	   *regex = cstring_to_text(psprintf("^(?:%s)$", pattern));
@@ -44,10 +46,16 @@ eventlog_pattern_make(const char *property, const char *pattern)
 	error_context_stack = &callback;
 
 	/* raises if it is none */
-	(void) RE_compile_and_execute(regex, "", 0, PATTERN_FLAGS, DEFAULT_COLLATION_OID, 0, NULL);
+	(void) RE_compile_and_execute(regex, "", 0, flags, DEFAULT_COLLATION_OID, 0, NULL);
 
 	error_context_stack = callback.previous;
 	return regex;
+}
+
+text *
+eventlog_pattern_make(const char *property, const char *pattern)
+{
+	return make_regex(property, pattern, PATTERN_FLAGS);
 }
 
 int
@@ -248,4 +256,146 @@ eventlog_name_as_latin1(const char *name)
 	}
 	*out = '\0';
 	return result;
+}
+
+/* --- routes --- */
+
+/*
+ * Java names groups, as in (?<name>...); the server's expressions only number
+ * them.  Copies the expression without the names, and notes these.
+ */
+static char *
+take_group_names(EventlogRoute *route, const char *property, const char *regex)
+{
+	char	   *result = palloc(strlen(regex) + 1);
+	char	   *out = result;
+	bool		in_class = false;
+
+	route->groups = palloc0(sizeof(char *) * EVENTLOG_ROUTE_GROUPS);
+	for (const char *p = regex; *p != '\0'; p++)
+	{
+		*out++ = *p;
+		if (*p == '\\' && p[1] != '\0')
+			*out++ = *++p;
+		else if (*p == '[' || *p == ']')
+			in_class = *p == '[';
+		else if (*p == '(' && !in_class)
+		{
+			bool		named = p[1] == '?' && p[2] == '<' && is_alphanumeric(p[3]);
+			const char *end = named ? strchr(p, '>') : NULL;
+
+			if (p[1] == '?' && end == NULL)
+				continue;		/* no group that counts */
+			if (route->ngroups == EVENTLOG_ROUTE_GROUPS)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("property \"%s\" of a capture has more than %d groups",
+								property, EVENTLOG_ROUTE_GROUPS)));
+			if (end != NULL)
+			{
+				route->groups[route->ngroups] = pnstrdup(p + 3, end - p - 3);
+				p = end;
+			}
+			route->ngroups++;
+		}
+	}
+	*out = '\0';
+	return result;
+}
+
+/*
+ * The group that a replacement refers to at p, which points at "$", and where
+ * it goes on; -1 if there is no such group.
+ */
+static int
+referred_group(const EventlogRoute *route, const char *p, const char **next)
+{
+	if (p[1] == '{')
+	{
+		const char *end = strchr(p, '}');
+
+		*next = end == NULL ? p + strlen(p) : end + 1;
+		for (int i = 0; end != NULL && i < route->ngroups; i++)
+		{
+			if (route->groups[i] != NULL && strncmp(route->groups[i], p + 2, end - p - 2) == 0 &&
+				route->groups[i][end - p - 2] == '\0')
+				return i + 1;
+		}
+		return -1;
+	}
+	*next = p + 2;
+	if (p[1] < '0' || p[1] > '9' || p[1] - '0' > route->ngroups)
+		return -1;
+	return p[1] - '0';
+}
+
+void
+eventlog_route_parse(EventlogRoute *route, const char *regex_property, const char *regex,
+					 const char *replacement_property, const char *replacement)
+{
+	route->regex = make_regex(regex_property, take_group_names(route, regex_property, regex),
+							  REG_ADVANCED);
+	if (strcmp(regex, "(?<routedByValue>.*)") == 0)
+		route->regex = NULL;
+	route->replacement = pstrdup(replacement);
+	for (const char *p = replacement; *p != '\0';)
+	{
+		if (*p == '\\' && p[1] != '\0')
+			p += 2;
+		else if (*p != '$')
+			p++;
+		else if (referred_group(route, p, &p) < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("property \"%s\" of a capture refers to a group that \"%s\" does not have",
+							replacement_property, regex_property)));
+	}
+}
+
+/* The byte at which a character stands. */
+static int32
+byte_of_character(const char *value, int32 len, pg_regoff_t character)
+{
+	int32		at = 0;
+
+	while (at < len && character-- > 0)
+		at += pg_mblen(value + at);
+	return Min(at, len);
+}
+
+void
+eventlog_route_apply(EventlogBuf *out, const EventlogRoute *route, const char *value, int32 len)
+{
+	pg_regmatch_t matches[EVENTLOG_ROUTE_GROUPS + 1];
+
+	if (route->regex == NULL)
+	{
+		matches[0].rm_so = matches[1].rm_so = 0;
+		matches[0].rm_eo = matches[1].rm_eo = pg_mbstrlen_with_len(value, len);
+	}
+	else if (!RE_compile_and_execute(route->regex, unconstify(char *, value), len, REG_ADVANCED,
+									 DEFAULT_COLLATION_OID, route->ngroups + 1, matches))
+	{
+		eventlog_json_raw(out, value, len);
+		return;
+	}
+
+	for (const char *p = route->replacement; *p != '\0';)
+	{
+		int			group;
+		int32		from;
+
+		if (*p != '$')
+		{
+			p += *p == '\\' && p[1] != '\0';
+			eventlog_json_raw(out, p++, 1);
+			continue;
+		}
+		group = referred_group(route, p, &p);
+		if (group < 0 || matches[group].rm_so < 0)
+			continue;
+		from = byte_of_character(value, len, matches[group].rm_so);
+		eventlog_json_raw(out, value + from,
+						  byte_of_character(value, len, matches[group].rm_eo) - from);
+	}
 }

@@ -54,6 +54,29 @@ extern bool eventlog_topic_name_is_legal(const char *name);
 /* Adjust the name of a field, or with dots that of a schema.  palloc'd. */
 extern char *eventlog_adjust_name(EventlogNameMode mode, const char *name, bool dots);
 
+/* How a value becomes the name of a topic: Kafka Connect's RegexRouter. */
+typedef struct EventlogRoute
+{
+	text	   *regex;			/* NULL: any value, which is group 1 */
+	int			ngroups;
+	char	  **groups;			/* names of the groups from 1 on; NULL: without */
+	char	   *replacement;	/* with $1 or ${name} */
+} EventlogRoute;
+
+#define EVENTLOG_ROUTE_GROUPS	32
+
+/*
+ * Parse both.  Raises, naming the properties, for what is no regular
+ * expression and for groups that there are not.
+ */
+extern void eventlog_route_parse(EventlogRoute *route, const char *regex_property,
+								 const char *regex, const char *replacement_property,
+								 const char *replacement);
+
+/* Append the name for a value: the value itself, if it does not match. */
+extern void eventlog_route_apply(EventlogBuf *out, const EventlogRoute *route,
+								 const char *value, int32 len);
+
 /*
  * A name in the stream as Debezium misreads it: each of its bytes is a
  * character, and those from 0x80 on are negative and so U+FF80 to U+FFFF.

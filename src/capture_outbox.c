@@ -37,8 +37,6 @@ typedef struct EventlogOutbox
 	EventlogText *labels;
 } EventlogOutbox;
 
-#define ROUTED_VALUE	"${routedByValue}"
-
 /* --- the columns --- */
 
 /* The field of a column, or NULL if there is none of the name. */
@@ -74,7 +72,10 @@ prepare_added(EventlogEncoder *encoder, EventlogEncoderTable *table, EventlogOut
 		const EventlogAddedField *added = &ec->outbox_added[i];
 		EventlogBuf *out = &encoder->scratch;
 
-		outbox->added[i] = find_column(encoder, table, outbox, added->field, true);
+		outbox->added[i] = find_column(encoder, table, outbox, added->field,
+									   ec->outbox_missing_is_error);
+		if (outbox->added[i] == NULL)
+			continue;
 		if (added->place != EVENTLOG_PLACE_ENVELOPE)
 			continue;
 		outbox->envelope = true;
@@ -181,22 +182,15 @@ add_header(EventlogEncoder *encoder, const EventlogEncoderTable *table, const ch
 
 /* --- routing --- */
 
-/* The topic for a value of route.by.field, which is in encoder->scratch. */
+/* The topic for a value of route.by.field. */
 static EventlogCaptureTopic *
-route(EventlogEncoder *encoder, const char *value, size_t len, bool plain)
+route(EventlogEncoder *encoder, const char *value, int32 len, bool plain)
 {
 	EventlogBuf *name = &encoder->other_key;
-	const char *template = encoder->ec->outbox_topic;
-	const char *hole;
 
 	name->len = 0;
-	while ((hole = strstr(template, ROUTED_VALUE)) != NULL)
-	{
-		eventlog_json_raw(name, template, hole - template);
-		eventlog_json_raw(name, value, len);
-		template = hole + strlen(ROUTED_VALUE);
-	}
-	eventlog_json_raw(name, template, strlen(template) + 1);
+	eventlog_route_apply(name, &encoder->ec->outbox_router, value, len);
+	eventlog_json_raw(name, "", 1);
 
 	if (encoder->config->compatible && !eventlog_topic_name_is_legal(name->data))
 		ereport(ERROR,
@@ -240,7 +234,8 @@ event_partition(const EventlogEncoder *encoder, const EventlogOutbox *outbox,
 		const EventlogColumnValue *value;
 		char		digits[12];
 
-		if (encoder->ec->outbox_added[i].place != EVENTLOG_PLACE_PARTITION)
+		if (encoder->ec->outbox_added[i].place != EVENTLOG_PLACE_PARTITION ||
+			outbox->added[i] == NULL)
 			continue;
 		value = &row[outbox->added[i]->column];
 		if (value->kind != 't')
@@ -288,7 +283,7 @@ write_payload(EventlogEncoder *encoder, const EventlogEncoderTable *table,
 						outbox->payload, payload);
 	for (int i = 0; outbox->envelope && i < ec->noutbox_added; i++)
 	{
-		if (ec->outbox_added[i].place != EVENTLOG_PLACE_ENVELOPE)
+		if (ec->outbox_added[i].place != EVENTLOG_PLACE_ENVELOPE || outbox->added[i] == NULL)
 			continue;
 		eventlog_json_text(out, outbox->labels[i]);
 		eventlog_event_write_value(out, outbox->added[i], &row[outbox->added[i]->column], 'N');
@@ -315,7 +310,7 @@ route_row(EventlogEncoder *encoder, EventlogEncoderTable *table, const EventlogC
 	nheaders++;
 	for (int i = 0; i < ec->noutbox_added; i++)
 	{
-		if (ec->outbox_added[i].place != EVENTLOG_PLACE_HEADER)
+		if (ec->outbox_added[i].place != EVENTLOG_PLACE_HEADER || outbox->added[i] == NULL)
 			continue;
 		add_header(encoder, table, ec->outbox_added[i].alias, outbox->added[i],
 				   &row[outbox->added[i]->column]);
@@ -546,7 +541,7 @@ eventlog_outbox_message(EventlogEncoder *encoder, const EventlogSource *source,
 	if (message.payload != NULL)
 		write_message_text(&encoder->value, encoder, ec->value_converter, ec->outbox_expand,
 						   message.payload);
-	topic = route(encoder, prefix, strlen(prefix), ec->value_converter != EVENTLOG_CONVERTER_JSON);
+	topic = route(encoder, prefix, (int32) strlen(prefix), ec->value_converter != EVENTLOG_CONVERTER_JSON);
 	eventlog_encoder_emit(encoder, topic, message.key != NULL, message.payload != NULL, nheaders,
 						  eventlog_event_millis(encoder), -1);
 	pfree(json);

@@ -43,6 +43,7 @@ typedef struct JsonNode
 
 typedef enum ShapeKind
 {
+	SHAPE_NULL,					/* Debezium's optional bytes */
 	SHAPE_BOOL,
 	SHAPE_STRING,
 	SHAPE_INT,
@@ -66,6 +67,7 @@ typedef struct Reader
 	const char *p;
 	const char *end;
 	bool		bad;			/* no JSON, or none that has a shape */
+	bool		keep_nulls;
 } Reader;
 
 /* --- JSON to nodes --- */
@@ -251,7 +253,12 @@ add_shape(Shape *shape, EventlogText name, Shape *member)
 	int			at = find_member(shape->names, shape->n, name);
 
 	if (at >= 0)
+	{
+		/* one that was only null so far gives way */
+		if (shape->members[at]->kind == SHAPE_NULL)
+			shape->members[at] = member;
 		return;
+	}
 	shape->names = shape->n == 0 ? palloc(sizeof(EventlogText)) :
 		repalloc(shape->names, sizeof(EventlogText) * (shape->n + 1));
 	shape->members = shape->n == 0 ? palloc(sizeof(Shape *)) :
@@ -303,6 +310,8 @@ shape_of_elements(Reader *reader, const JsonNode *array)
 				reader->bad = true;
 		}
 	}
+	if (sample == NULL && reader->keep_nulls)
+		return make_shape(SHAPE_NULL);
 	if (shape == NULL)
 		reader->bad = true;
 	return shape;
@@ -317,7 +326,7 @@ shape_of(Reader *reader, const JsonNode *node)
 	switch (node->kind)
 	{
 		case NODE_NULL:
-			return NULL;
+			return reader->keep_nulls ? make_shape(SHAPE_NULL) : NULL;
 		case NODE_BOOL:
 			return make_shape(SHAPE_BOOL);
 		case NODE_STRING:
@@ -354,6 +363,8 @@ fits(Reader *reader, const JsonNode *node, const Shape *shape)
 {
 	switch (shape->kind)
 	{
+		case SHAPE_NULL:
+			return false;
 		case SHAPE_BOOL:
 			return node->kind == NODE_BOOL;
 		case SHAPE_STRING:
@@ -419,7 +430,7 @@ write_node(EventlogBuf *out, Reader *reader, const JsonNode *node, const Shape *
 bool
 eventlog_outbox_expand(EventlogBuf *out, EventlogEncoder *encoder, const char *text, int32 len)
 {
-	Reader		reader = {text, text + len, false};
+	Reader		reader = {text, text + len, false, encoder->ec->outbox_keep_nulls};
 	size_t		before = out->len;
 	MemoryContext context;
 	MemoryContext old;

@@ -108,6 +108,12 @@ static const EventlogWord flat_delete_words[] = {
 	{NULL, 0}
 };
 
+static const EventlogWord null_words[] = {
+	{"ignore", 0},
+	{"optional_bytes", 1},
+	{NULL, 0}
+};
+
 static const EventlogWord invalid_words[] = {
 	{"warn", EVENTLOG_INVALID_WARN},
 	{"error", EVENTLOG_INVALID_ERROR},
@@ -168,6 +174,8 @@ static const EventlogWord naming_words[] = {
 	{name, EVENTLOG_PROPERTY_STRING, value, NULL, where, NULL, 0, 0, f, NULL}
 #define F_BOOL(f, name, value, where) \
 	{name, EVENTLOG_PROPERTY_BOOL, value, NULL, where, NULL, 0, 0, f, NULL}
+#define F_CHOICE(f, name, value, where, words) \
+	{name, EVENTLOG_PROPERTY_BOOL, value, NULL, where, words, 0, 0, f, NULL}
 #define F_WORD(f, name, value, where, words) \
 	{name, EVENTLOG_PROPERTY_WORD, value, NULL, where, words, 0, 0, f, NULL}
 #define F_SPECIAL(f, name, value, compatible) \
@@ -306,9 +314,10 @@ const EventlogProperty eventlog_properties[] = {
 	F_WORD(EVENTLOG_FORMAT_OUTBOX, "table.op.invalid.behavior", "warn",
 		   ENCODER(outbox_invalid), invalid_words),
 	F_SPECIAL(EVENTLOG_FORMAT_OUTBOX, "table.fields.additional.placement", "", NULL),
-	F_IGNORED(EVENTLOG_FORMAT_OUTBOX, "table.fields.additional.error.on.missing", true_words),
-	F_REFUSED(EVENTLOG_FORMAT_OUTBOX, "table.json.payload.null.behavior",
-			  "Fields of an expanded payload that are null stay null."),
+	F_BOOL(EVENTLOG_FORMAT_OUTBOX, "table.fields.additional.error.on.missing", "true",
+		   ENCODER(outbox_missing_is_error)),
+	F_CHOICE(EVENTLOG_FORMAT_OUTBOX, "table.json.payload.null.behavior", "ignore",
+			 ENCODER(outbox_keep_nulls), null_words),
 	F_REFUSED(EVENTLOG_FORMAT_OUTBOX, "tracing.*", "There is no tracing here."),
 
 	/* what every connector.json has, and says what is so */

@@ -74,6 +74,11 @@ SELECT try('{"format": "outbox", "table.fields.additional.placement": "a:header,
 SELECT try('{"format": "outbox", "table.fields.additional.placement": "a:nowhere"}');
 SELECT try('{"format": "outbox", "value.converter.schemas.enable": true}');
 
+SELECT try('{"format": "outbox", "route.topic.regex": "(a)(?<b>c)", "route.topic.replacement": "$1-${b}\\$"}');
+SELECT try('{"format": "outbox", "route.topic.regex": "(a)(?:c)", "route.topic.replacement": "$2"}');
+SELECT try('{"format": "outbox", "route.topic.replacement": "${nothing}"}'), try('{"format": "outbox", "route.topic.replacement": "${no"}');
+SELECT try('{"format": "outbox", "route.topic.regex": "(a"}');
+
 -- lists
 SELECT try('{"table.include.list": "public\\.a.*, other.b"}'), try('{"table.include.list": "a(b"}');
 SELECT try('{"table.include.list": "a", "table.exclude.list": "b"}');
