@@ -101,28 +101,25 @@ is_current_time(const char *text)
 }
 
 /*
- * The inside of the first quoted literal, quotes in it still doubled; all of
- * the text if nothing is quoted; NULL for a null.
+ * What stands between the first two quotes of a line, whatever they quote; all
+ * of the text if there are no quotes; NULL for a null, or without such a line.
  */
 static char *
 first_literal(const char *text)
 {
 	const char *start = strchr(text, '\'');
-	const char *end;
 
 	if (start == NULL)
 		return strncmp(text, "NULL::", 6) == 0 ? NULL : pstrdup(text);
-	start++;
-	for (end = start; *end != '\0'; end++)
+	while (start != NULL)
 	{
-		if (end[0] == '\'')
-		{
-			if (end[1] != '\'')
-				break;
-			end++;
-		}
+		size_t		len = strcspn(start + 1, "'\n");
+
+		if (start[1 + len] == '\'')
+			return pnstrdup(start + 1, len);
+		start = strchr(start + 1, '\'');
 	}
-	return pnstrdup(start, end - start);
+	return NULL;
 }
 
 static bool
@@ -187,7 +184,10 @@ is_value(const EventlogTypeDesc *type, const char *text)
 	}
 }
 
-/* The expression without the casts that only fit it to the column. */
+/*
+ * The expression without the casts that fit it to the column and leave the
+ * text of a value as it is, if the type can have that text.
+ */
 static Node *
 strip_casts(Node *node)
 {
@@ -199,47 +199,90 @@ strip_casts(Node *node)
 			node = (Node *) ((CoerceToDomain *) node)->arg;
 		else if (IsA(node, FuncExpr) &&
 				 ((FuncExpr *) node)->funcformat == COERCE_IMPLICIT_CAST)
-			node = linitial(((FuncExpr *) node)->args);
+		{
+			FuncExpr   *cast = (FuncExpr *) node;
+
+			switch (cast->funcresulttype)
+			{
+				case INT2OID:
+				case INT4OID:
+				case INT8OID:
+				case FLOAT4OID:
+				case FLOAT8OID:
+				case NUMERICOID:
+				case VARCHAROID:
+					node = linitial(cast->args);
+					break;
+				default:
+					return node;
+			}
+		}
 		else
 			return node;
 	}
 }
 
-/* An enum's default, which only a plain literal is. */
-static char *
-enum_default(const EventlogTypeDesc *type, Node *node)
+char *
+eventlog_default_constant(const EventlogTypeDesc *type, Node *node)
 {
-	Const	   *value = (Const *) node;
+	Const	   *value = (Const *) strip_casts(node);
 	Oid			output;
 	bool		is_varlena;
+	char	   *text;
 
-	if (!IsA(node, Const) || value->constisnull || value->consttype != type->oid)
+	if (!IsA(value, Const) || value->constisnull)
 		return NULL;
-	getTypeOutputInfo(type->oid, &output, &is_varlena);
-	return OidOutputFunctionCall(output, value->constvalue);
+	getTypeOutputInfo(value->consttype, &output, &is_varlena);
+	text = OidOutputFunctionCall(output, value->constvalue);
+	return is_value(type, text) ? text : NULL;
+}
+
+/*
+ * An enum's, if its type is named without a schema or quotes; which leaves out
+ * all schemas but those of Debezium's search_path.
+ */
+static char *
+enum_default_seen(const EventlogTypeDesc *type, const char *text)
+{
+	const char *cast = strstr(text, "'::");
+
+	if (text[0] != '\'' || cast == NULL || cast == text || strcmp(type->schema, "public") != 0)
+		return NULL;
+	if (strcmp(cast + 3, type->name) != 0 &&
+		strcmp(cast + 3, psprintf("public.%s", type->name)) != 0)
+		return NULL;
+	return pnstrdup(text + 1, cast - text - 1);
+}
+
+/* Of the dates there are in Java, infinite ones are the first and the last. */
+static char *
+date_default_seen(char *text)
+{
+	if (strcmp(text, "infinity") == 0)
+		return pstrdup("999999999-12-31");
+	if (strcmp(text, "-infinity") == 0)
+		return pstrdup("1000000000-01-01 BC");
+	return text;
 }
 
 char *
-eventlog_default_text(const EventlogTypeDesc *type, const char *adbin, bool *constant)
+eventlog_default_seen(const EventlogTypeDesc *type, Node *node)
 {
 	const char *zero = zero_of_type(type);
-	Node	   *node;
 	char	   *text;
 	char	   *value;
 
-	*constant = false;
 	if (type->domain != NULL || (zero == NULL && type->kind != EVENTLOG_TYPE_ENUM))
 		return NULL;
-	node = stringToNode(adbin);
-	*constant = IsA(strip_casts(node), Const);
-	if (type->kind == EVENTLOG_TYPE_ENUM)
-		return enum_default(type, strip_casts(node));
-
 	text = deparse_expression(node, NIL, false, false);
+	if (type->kind == EVENTLOG_TYPE_ENUM)
+		return enum_default_seen(type, text);
 	if (looks_like_call(text) || is_current_time(text))
 		return pstrdup(zero);
 	value = first_literal(text);
 	if (value != NULL && type->oid == BOOLOID)
 		return pstrdup(pg_strcasecmp(value, "true") == 0 ? "t" : "f");
+	if (value != NULL && type->oid == DATEOID)
+		value = date_default_seen(value);
 	return value != NULL && is_value(type, value) ? value : NULL;
 }

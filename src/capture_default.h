@@ -8,14 +8,17 @@
 #ifndef EVENTLOG_CAPTURE_DEFAULT_H
 #define EVENTLOG_CAPTURE_DEFAULT_H
 
+#include "nodes/nodes.h"
+
 #include "capture_desc.h"
 
 /*
- * The default that Debezium reads from an expression (pg_attrdef.adbin) of a
- * column of this type, as text of the type; NULL if it sees none.  *constant
- * says whether the column really gets that value.
+ * The text of a default of a column of this type, if it is a constant that
+ * the column gets as it is; NULL else.
  */
-extern char *eventlog_default_text(const EventlogTypeDesc *type, const char *adbin,
-								   bool *constant);
+extern char *eventlog_default_constant(const EventlogTypeDesc *type, Node *node);
+
+/* The default that Debezium sees, as text of the type; NULL if it sees none. */
+extern char *eventlog_default_seen(const EventlogTypeDesc *type, Node *node);
 
 #endif							/* EVENTLOG_CAPTURE_DEFAULT_H */

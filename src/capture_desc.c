@@ -228,8 +228,12 @@ describe_column(EventlogColumnDesc *column, Relation rel, Form_pg_attribute att)
 		const char *expression = column_default(rel, att->attnum);
 
 		if (expression != NULL)
-			column->default_value = eventlog_default_text(column->type, expression,
-														  &column->default_constant);
+		{
+			Node	   *node = stringToNode(expression);
+
+			column->default_value = eventlog_default_constant(column->type, node);
+			column->default_seen = eventlog_default_seen(column->type, node);
+		}
 	}
 }
 
@@ -474,8 +478,8 @@ eventlog_desc_write(StringInfo out, const EventlogRelationDesc *desc)
 		pq_sendbyte(out, column->generated);
 		pq_sendbyte(out, column->in_identity);
 		pq_sendbyte(out, column->has_default);
-		pq_sendbyte(out, column->default_constant);
 		write_string(out, column->default_value);
+		write_string(out, column->default_seen);
 		write_type(out, column->type);
 	}
 	pq_sendbyte(out, desc->key_is_primary);
@@ -506,8 +510,8 @@ eventlog_desc_read(StringInfo in)
 		column->generated = pq_getmsgbyte(in) != 0;
 		column->in_identity = pq_getmsgbyte(in) != 0;
 		column->has_default = pq_getmsgbyte(in) != 0;
-		column->default_constant = pq_getmsgbyte(in) != 0;
 		column->default_value = read_string(in);
+		column->default_seen = read_string(in);
 		column->type = read_type(in);
 	}
 	desc->key_is_primary = pq_getmsgbyte(in) != 0;

@@ -55,9 +55,10 @@ typedef struct EventlogColumnDesc
 	bool		in_identity;	/* of the index that is the replica identity;
 								 * false if no index was chosen for it */
 	bool		has_default;
-	char	   *default_value;	/* what Debezium takes for the default, as the
+	char	   *default_value;	/* text of the default, where it is a constant
+								 * of the column's type; NULL else */
+	char	   *default_seen;	/* what Debezium takes for the default, as the
 								 * type's text; NULL: nothing */
-	bool		default_constant;	/* ... and that is the true default */
 	EventlogTypeDesc *type;
 } EventlogColumnDesc;
 

@@ -121,6 +121,28 @@ plan_composite(EventlogValuePlan *plan)
 	return true;
 }
 
+/*
+ * int2vector and oidvector, "1 2", as arrays.  (Debezium's are always empty.)
+ */
+static void
+write_vector(EventlogBuf *out, const EventlogValuePlan *plan, const char *text, int32 len)
+{
+	eventlog_json_literal(out, "[");
+	for (int32 i = 0; i < len; i++)
+		eventlog_json_raw(out, text[i] == ' ' ? "," : text + i, 1);
+	eventlog_json_literal(out, "]");
+}
+
+static bool
+plan_vector(EventlogValuePlan *plan, EventlogConnectType element)
+{
+	plan->element = palloc0_object(EventlogValuePlan);
+	plan->element->type = plan->type;
+	plan->element->modes = plan->modes;
+	plan->element->connect = element;
+	return plan_as(plan, EVENTLOG_CONNECT_ARRAY, NULL, write_vector);
+}
+
 /* Arrays of these Debezium leaves out, whatever it is told. */
 static bool
 is_array_left_out(Oid element)
@@ -263,6 +285,10 @@ plan_base(EventlogValuePlan *plan)
 		case INTERVALOID:
 			eventlog_value_plan_interval(plan);
 			return true;
+		case INT2VECTOROID:
+			return plan_vector(plan, EVENTLOG_CONNECT_INT16);
+		case OIDVECTOROID:
+			return plan_vector(plan, EVENTLOG_CONNECT_INT64);
 		case POINTOID:
 			return plan_as(plan, EVENTLOG_CONNECT_STRUCT, "io.debezium.data.geometry.Point",
 						   eventlog_value_write_point);

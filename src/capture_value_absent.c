@@ -28,26 +28,25 @@ piece_of(const EventlogBuf *buf)
 /* --- default and empty values --- */
 
 /*
- * The default as JSON.  It was read out of an expression, and need not be what
- * the type prints; then there is none.  Writing takes no locks or other
- * resources, so an error can be left behind without more ado.
+ * The default as JSON.  What Debezium sees was read out of an expression, and
+ * need not be what the type prints; then there is none.  Writing takes no locks
+ * or other resources, so an error can be left behind without more ado.
  */
 static void
 plan_default(EventlogValuePlan *plan, const EventlogColumnDesc *column)
 {
+	const char *text = plan->modes->compatible ? column->default_seen : column->default_value;
 	MemoryContext context = CurrentMemoryContext;
 	EventlogBuf buf = {0};
 
-	if (column->default_value == NULL || plan->connect == EVENTLOG_CONNECT_STRUCT ||
-		(!plan->modes->compatible && !column->default_constant))
+	if (text == NULL || plan->connect == EVENTLOG_CONNECT_STRUCT)
 		return;
 	PG_TRY();
 	{
 		if (plan->type->oid == NUMERICOID)
-			eventlog_value_write_decimal_default(&buf, plan, column->default_value,
-												 strlen(column->default_value));
+			eventlog_value_write_decimal_default(&buf, plan, text, strlen(text));
 		else
-			plan->write(&buf, plan, column->default_value, strlen(column->default_value));
+			plan->write(&buf, plan, text, strlen(text));
 		plan->default_value = piece_of(&buf);
 	}
 	PG_CATCH();
@@ -72,7 +71,7 @@ empty_text(const EventlogValuePlan *plan)
 		case EVENTLOG_CONNECT_BOOLEAN:
 			return "f";
 		case EVENTLOG_CONNECT_ARRAY:
-			return "{}";
+			return plan->type->kind == EVENTLOG_TYPE_ARRAY ? "{}" : "";
 		case EVENTLOG_CONNECT_MAP:
 			return "";
 		default:

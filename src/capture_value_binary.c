@@ -133,6 +133,8 @@ write_bit(EventlogBuf *out, const EventlogValuePlan *plan, const char *text, int
 {
 	if (len > 0 && text[len - 1] == '1')
 		eventlog_json_literal(out, "true");
+	else if (len == 0)			/* a varbit(1), which has no form of its own */
+		eventlog_json_literal(out, "null");
 	else
 		eventlog_json_literal(out, "false");
 }

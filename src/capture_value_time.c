@@ -389,7 +389,7 @@ write_date(EventlogBuf *out, const EventlogValuePlan *plan, const char *text, in
 
 	if (plan->unit != EVENTLOG_UNIT_ISO)
 	{
-		eventlog_json_int(out, days);
+		eventlog_json_int(out, plan->modes->compatible ? (int32) days : days);
 		return;
 	}
 	eventlog_json_literal(out, "\"");
@@ -650,7 +650,8 @@ take_interval(Cursor *c)
 			iv.days = value;
 		else
 			eventlog_value_malformed(c->plan);
-		take_char(c, 's');
+		while (c->at < c->end && *c->at >= 'a' && *c->at <= 'z')
+			c->at++;
 		take_char(c, ' ');
 	}
 	return iv;
