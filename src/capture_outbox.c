@@ -418,6 +418,42 @@ member(Jsonb *json, const char *name)
 	return value == NULL || value->type == jbvNull ? NULL : value;
 }
 
+static pg_noinline void
+bad_message(const char *prefix, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("logical message with prefix \"%s\" is no event of an outbox", prefix),
+			 errdetail("%s", detail),
+			 errhint("Messages that are no events can be left out with message.prefix.include.list and message.prefix.exclude.list.")));
+}
+
+/* The text as JSON; the server's error says less than is wanted here. */
+static Jsonb *
+parse_json(const char *prefix, char *text)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Jsonb	   *json = NULL;
+
+	PG_TRY();
+	{
+		json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		FlushErrorState();
+		bad_message(prefix, psprintf("Its content is no JSON: %s.", error->message));
+	}
+	PG_END_TRY();
+	return json;
+}
+
 static Jsonb *
 parse_message(const char *prefix, const char *content, int32 len, Message *message)
 {
@@ -425,15 +461,10 @@ parse_message(const char *prefix, const char *content, int32 len, Message *messa
 	Jsonb	   *json;
 
 	if ((int32) strlen(text) != len || !pg_verify_mbstr(GetDatabaseEncoding(), text, len, true))
-		ereport(ERROR,
-				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
-				 errmsg("content of the message is not text in the database's encoding")));
-	json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+		bad_message(prefix, "Its content is no text.");
+	json = parse_json(prefix, text);
 	if (!JB_ROOT_IS_OBJECT(json))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("content of the message is no JSON object"),
-				 errhint("Messages that are no events can be left out with message.prefix.include.list and message.prefix.exclude.list.")));
+		bad_message(prefix, "Its content is no JSON object.");
 	message->id = member(json, "id");
 	message->key = member(json, "key");
 	if (message->key == NULL)
@@ -443,9 +474,7 @@ parse_message(const char *prefix, const char *content, int32 len, Message *messa
 	message->headers = member(json, "headers");
 	if (message->headers != NULL && (message->headers->type != jbvBinary ||
 									 !JsonContainerIsObject(message->headers->val.binary.data)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"headers\" of the message is no JSON object")));
+		bad_message(prefix, "Its \"headers\" are no JSON object.");
 	return json;
 }
 
