@@ -668,7 +668,7 @@ sub max { return $_[0] > $_[1] ? $_[0] : $_[1] }
 sub relations
 {
 	my ($pairs, %params) = @_;
-	my (@differences, %to, %from, %commits);
+	my (@differences, %to, %from, %commits, %unordered);
 
 	foreach my $pair (@$pairs)
 	{
@@ -692,6 +692,8 @@ sub relations
 			# Positions of neighbours in the WAL may be equal by chance.
 			($x, $y) = ("$x $$ef{op} " . ($$ef{txId} // 0), "$y $$gf{op} " . ($$gf{txId} // 0)) if $what eq 'lsn';
 			$to{$what}{$x}   //= [ $y, $where ];
+			# When a watermark comes between a client's changes depends on both.
+			$unordered{$what}{$x} = 1 if defined $$ef{window} || $$ef{marker} && $$ef{marker} eq '"incremental"';
 			$from{$what}{$y} //= [ $x, $where ];
 			my $text =
 				$to{$what}{$x}[0] ne $y   ? "expected the $what of $to{$what}{$x}[1] ($to{$what}{$x}[0]), got $y"
@@ -705,7 +707,7 @@ sub relations
 	# Where heartbeats write, what comes between two of them varies.
 	foreach my $what ($params{repeats} ? () : ('txId', 'lsn', 'sequence[0]'))
 	{
-		my @order = sort { first_number($a) <=> first_number($b) } keys %{ $to{$what} };
+		my @order = sort { first_number($a) <=> first_number($b) } grep { !$unordered{$what}{$_} } keys %{ $to{$what} };
 
 		foreach my $i (1 .. $#order)
 		{
