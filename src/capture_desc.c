@@ -270,30 +270,58 @@ index_is_key(const EventlogRelationDesc *desc, HeapTuple tuple)
 	return true;
 }
 
-/*
- * The primary key; without one, of the unique indexes that could be, the one
- * whose name comes first, as Debezium does.
- */
-static void
-describe_key(EventlogRelationDesc *desc, Relation rel)
+/* Does Debezium take this index for a key: unique in some way, columns only? */
+static bool
+index_is_seen(const EventlogRelationDesc *desc, HeapTuple tuple)
 {
-	List	   *indexes = RelationGetIndexList(rel);
+	Form_pg_index form = (Form_pg_index) GETSTRUCT(tuple);
+
+	if (form->indisprimary)
+		return true;
+	if (!form->indisunique)
+		return false;
+	for (int i = 0; i < form->indnatts; i++)
+	{
+		if (column_of_attnum(desc, form->indkey.values[i]) < 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The primary key; without one, of the indexes that could be one, that which
+ * Debezium comes to first: one that the table is clustered by, or else by name.
+ * To be released; NULL if there is none.
+ */
+static HeapTuple
+find_key_index(const EventlogRelationDesc *desc, List *indexes,
+			   bool (*is_key) (const EventlogRelationDesc *, HeapTuple))
+{
 	HeapTuple	best = NULL;
 	char	   *best_name = NULL;
-	Form_pg_index form;
 	ListCell   *lc;
 
 	foreach(lc, indexes)
 	{
 		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(lc)));
 		char	   *name = get_rel_name(lfirst_oid(lc));
-		bool		primary;
+		Form_pg_index form;
+		bool		better;
 
 		if (!HeapTupleIsValid(tuple))
 			continue;
-		primary = ((Form_pg_index) GETSTRUCT(tuple))->indisprimary;
-		if (name == NULL || !index_is_key(desc, tuple) ||
-			(!primary && best_name != NULL && strcmp(name, best_name) >= 0))
+		form = (Form_pg_index) GETSTRUCT(tuple);
+		better = name != NULL && is_key(desc, tuple);
+		if (better && best != NULL && !form->indisprimary)
+		{
+			Form_pg_index other = (Form_pg_index) GETSTRUCT(best);
+
+			if (other->indisprimary || form->indisclustered != other->indisclustered)
+				better = form->indisclustered && !other->indisprimary;
+			else
+				better = strcmp(name, best_name) < 0;
+		}
+		if (!better)
 		{
 			ReleaseSysCache(tuple);
 			continue;
@@ -302,19 +330,41 @@ describe_key(EventlogRelationDesc *desc, Relation rel)
 			ReleaseSysCache(best);
 		best = tuple;
 		best_name = name;
-		if (primary)
-			break;
+	}
+	return best;
+}
+
+static void
+describe_key(EventlogRelationDesc *desc, Relation rel)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	HeapTuple	tuple = find_key_index(desc, indexes, index_is_key);
+	Form_pg_index form;
+
+	if (tuple != NULL)
+	{
+		form = (Form_pg_index) GETSTRUCT(tuple);
+		desc->key_is_primary = form->indisprimary;
+		desc->keys = palloc_array(int, form->indnkeyatts);
+		for (int i = 0; i < form->indnkeyatts; i++)
+			desc->keys[desc->nkeys++] = column_of_attnum(desc, form->indkey.values[i]);
+		ReleaseSysCache(tuple);
+	}
+
+	/* Debezium's has the columns that are only included, too */
+	tuple = find_key_index(desc, indexes, index_is_seen);
+	if (tuple != NULL)
+	{
+		int			n;
+
+		form = (Form_pg_index) GETSTRUCT(tuple);
+		n = form->indisprimary ? form->indnkeyatts : form->indnatts;
+		desc->seen_keys = palloc_array(int, n);
+		for (int i = 0; i < n; i++)
+			desc->seen_keys[desc->nseen_keys++] = column_of_attnum(desc, form->indkey.values[i]);
+		ReleaseSysCache(tuple);
 	}
 	list_free(indexes);
-	if (best == NULL)
-		return;
-
-	form = (Form_pg_index) GETSTRUCT(best);
-	desc->key_is_primary = form->indisprimary;
-	desc->keys = palloc_array(int, form->indnkeyatts);
-	for (int i = 0; i < form->indnkeyatts; i++)
-		desc->keys[desc->nkeys++] = column_of_attnum(desc, form->indkey.values[i]);
-	ReleaseSysCache(best);
 }
 
 /* Mark the columns of the index that was made the replica identity. */
@@ -459,6 +509,32 @@ read_type(StringInfo in)
 	return type;
 }
 
+static void
+write_keys(StringInfo out, int n, const int *keys)
+{
+	pq_sendint32(out, n);
+	for (int i = 0; i < n; i++)
+		pq_sendint32(out, keys[i]);
+}
+
+static int *
+read_keys(StringInfo in, int ncolumns, int *n)
+{
+	int		   *keys;
+
+	*n = read_count(in);
+	keys = palloc_array(int, *n + 1);
+	for (int i = 0; i < *n; i++)
+	{
+		keys[i] = (int) pq_getmsgint(in, 4);
+		if (keys[i] < 0 || keys[i] >= ncolumns)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROTOCOL_VIOLATION),
+					 errmsg("description of a captured table is damaged")));
+	}
+	return keys;
+}
+
 void
 eventlog_desc_write(StringInfo out, const EventlogRelationDesc *desc)
 {
@@ -483,9 +559,8 @@ eventlog_desc_write(StringInfo out, const EventlogRelationDesc *desc)
 		write_type(out, column->type);
 	}
 	pq_sendbyte(out, desc->key_is_primary);
-	pq_sendint32(out, desc->nkeys);
-	for (int i = 0; i < desc->nkeys; i++)
-		pq_sendint32(out, desc->keys[i]);
+	write_keys(out, desc->nkeys, desc->keys);
+	write_keys(out, desc->nseen_keys, desc->seen_keys);
 }
 
 EventlogRelationDesc *
@@ -515,16 +590,8 @@ eventlog_desc_read(StringInfo in)
 		column->type = read_type(in);
 	}
 	desc->key_is_primary = pq_getmsgbyte(in) != 0;
-	desc->nkeys = read_count(in);
-	desc->keys = palloc_array(int, desc->nkeys + 1);
-	for (int i = 0; i < desc->nkeys; i++)
-	{
-		desc->keys[i] = (int) pq_getmsgint(in, 4);
-		if (desc->keys[i] < 0 || desc->keys[i] >= desc->ncolumns)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROTOCOL_VIOLATION),
-					 errmsg("description of a captured table is damaged")));
-	}
+	desc->keys = read_keys(in, desc->ncolumns, &desc->nkeys);
+	desc->seen_keys = read_keys(in, desc->ncolumns, &desc->nseen_keys);
 	return desc;
 }
 
@@ -573,6 +640,17 @@ eventlog_desc_project(const EventlogRelationDesc *desc, int ncolumns, char **nam
 			break;
 		}
 		result->keys[result->nkeys++] = key;
+	}
+
+	/* what is left of it is still a key to Debezium */
+	result->nseen_keys = 0;
+	result->seen_keys = palloc_array(int, desc->nseen_keys + 1);
+	for (int i = 0; i < desc->nseen_keys; i++)
+	{
+		int			key = column_of_name(result, desc->columns[desc->seen_keys[i]].name);
+
+		if (key >= 0)
+			result->seen_keys[result->nseen_keys++] = key;
 	}
 	return result;
 }

@@ -76,6 +76,8 @@ typedef struct EventlogRelationDesc
 								 * primary key, or else of a unique index on
 								 * columns that are all NOT NULL */
 	bool		key_is_primary;
+	int			nseen_keys;		/* the same as Debezium sees it: without a */
+	int		   *seen_keys;		/* primary key any unique index on columns */
 } EventlogRelationDesc;
 
 /*

@@ -601,6 +601,9 @@ prepare_keys(EventlogEncoder *encoder, EventlogEncoderTable *table)
 
 	if (n > 0)
 		table->row_keys = make_keys(encoder, table, n, columns, &table->nrow_keys);
+	else if (encoder->config->compatible)
+		table->row_keys = make_keys(encoder, table, desc->nseen_keys, desc->seen_keys,
+									&table->nrow_keys);
 	else
 		table->row_keys = make_keys(encoder, table, desc->nkeys, desc->keys, &table->nrow_keys);
 
