@@ -514,6 +514,18 @@ read_length_mask(EventlogMask *mask, const char *property, const char *rest)
 	mask->length = (int32) read_int(property, pnstrdup(rest, end - rest), 0, 1000000);
 }
 
+/* Of the masks for a column the first is taken, in Debezium's order of the kinds. */
+static int
+compare_masks(const void *a, const void *b)
+{
+	const EventlogMask *x = a;
+	const EventlogMask *y = b;
+
+	if (x->kind != y->kind)
+		return x->kind < y->kind ? -1 : 1;
+	return (int) y->java_object - (int) x->java_object;
+}
+
 static void
 read_masks(Parser *parser)
 {
@@ -544,13 +556,19 @@ read_masks(Parser *parser)
 		eventlog_patterns_parse(&mask->columns, given->name, given->value);
 		parser->ec->nmasks++;
 	}
+	if (parser->ec->nmasks > 1)
+		qsort(parser->ec->masks, parser->ec->nmasks, sizeof(EventlogMask), compare_masks);
 }
 
-/* message.key.columns: table:column,column;table:column */
+/*
+ * message.key.columns: table:column,column;table:column.  Each column with its
+ * table before it is a regular expression.
+ */
 static void
 read_key_columns(Parser *parser)
 {
 	static const char property[] = "message.key.columns";
+	EventlogPatterns *keys = &parser->ec->key_columns;
 	char	   *value = given_value(parser, property, NULL);
 	char	  **rules;
 	int			n;
@@ -558,21 +576,24 @@ read_key_columns(Parser *parser)
 	if (value == NULL)
 		return;
 	n = eventlog_split_list(value, ';', &rules);
-	parser->ec->key_rules = palloc(sizeof(EventlogKeyRule) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
-		EventlogKeyRule *rule = &parser->ec->key_rules[i];
 		char	   *colon = strrchr(rules[i], ':');
+		char	  **columns;
+		int			ncolumns;
 
 		if (colon == NULL || colon == rules[i])
 			bad_value(property, value, "table:column,column;table:column");
 		*colon = '\0';
-		rule->table = eventlog_pattern_make(property, rules[i]);
-		rule->ncolumns = eventlog_split_list(colon + 1, ',', &rule->columns);
-		if (rule->ncolumns == 0)
+		ncolumns = eventlog_split_list(colon + 1, ',', &columns);
+		if (ncolumns == 0)
 			bad_value(property, value, "table:column,column;table:column");
+		keys->regexes = keys->n == 0 ? palloc(sizeof(text *) * ncolumns) :
+			repalloc(keys->regexes, sizeof(text *) * (keys->n + ncolumns));
+		for (int j = 0; j < ncolumns; j++)
+			keys->regexes[keys->n++] =
+				eventlog_pattern_make(property, psprintf("%s.%s", rules[i], columns[j]));
 	}
-	parser->ec->nkey_rules = n;
 }
 
 /* add.headers, add.fields: op,table,source.lsn:alias */

@@ -531,19 +531,19 @@ custom_key(EventlogEncoder *encoder, const EventlogEncoderTable *table, int *col
 	const EventlogRelationDesc *desc = table->desc;
 	int			n = 0;
 
-	for (int i = 0; i < ec->nkey_rules; i++)
+	for (int i = 0; i < ec->key_columns.n; i++)
 	{
-		const EventlogKeyRule *rule = &ec->key_rules[i];
-
-		if (!eventlog_pattern_match(rule->table, table->full_name))
-			continue;
-		for (int j = 0; j < rule->ncolumns; j++)
+		for (int k = 0; k < desc->ncolumns; k++)
 		{
-			for (int k = 0; k < desc->ncolumns && n < desc->ncolumns; k++)
-			{
-				if (pg_strcasecmp(desc->columns[k].name, rule->columns[j]) == 0)
-					columns[n++] = k;
-			}
+			char	   *name = psprintf("%s.%s", table->full_name, desc->columns[k].name);
+			bool		there = false;
+
+			if (!eventlog_pattern_match(ec->key_columns.regexes[i], name))
+				continue;
+			for (int j = 0; j < n && !there; j++)
+				there = columns[j] == k;
+			if (!there)
+				columns[n++] = k;
 		}
 	}
 	return n;

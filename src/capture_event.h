@@ -37,9 +37,9 @@ typedef enum EventlogConverter
 
 typedef enum EventlogMaskKind
 {
+	EVENTLOG_MASK_TRUNCATE,
 	EVENTLOG_MASK_CHARS,
-	EVENTLOG_MASK_HASH,
-	EVENTLOG_MASK_TRUNCATE
+	EVENTLOG_MASK_HASH
 } EventlogMaskKind;
 
 /* column.mask.with.N.chars and the like */
@@ -53,14 +53,6 @@ typedef struct EventlogMask
 	bool		java_object;	/* the first version of the hash */
 	char	   *salt;
 } EventlogMask;
-
-/* One part of message.key.columns. */
-typedef struct EventlogKeyRule
-{
-	text	   *table;
-	int			ncolumns;
-	char	  **columns;
-} EventlogKeyRule;
 
 typedef enum EventlogFlatDelete
 {
@@ -121,8 +113,7 @@ typedef struct EventlogEncoderConfig
 
 	int			nmasks;
 	EventlogMask *masks;
-	int			nkey_rules;
-	EventlogKeyRule *key_rules;
+	EventlogPatterns key_columns;	/* message.key.columns: of schema.table.column */
 
 	/* format flat */
 	EventlogFlatDelete flat_delete;
@@ -173,6 +164,8 @@ typedef struct EventlogField
 	bool		mask_makes_text;	/* of a column that is no text */
 	bool		compatible;
 	bool		binary;			/* truncated by bytes */
+	bool		not_null;
+	const char *placeholder;
 	char	   *name;			/* adjusted */
 } EventlogField;
 

@@ -83,6 +83,8 @@ eventlog_mask_prepare(EventlogEncoder *encoder, EventlogField *field,
 	int32		declared = declared_length(column->type);
 
 	field->compatible = encoder->config->compatible;
+	field->not_null = column->not_null;
+	field->placeholder = encoder->config->values.placeholder;
 	for (int i = 0; i < ec->nmasks; i++)
 	{
 		const EventlogMask *mask = &ec->masks[i];
@@ -181,17 +183,21 @@ clip(const char *text, int32 len, int32 units)
 	return at;
 }
 
+/* A text, hashed or cut. */
 static void
-write_truncated(EventlogBuf *out, const EventlogField *field, const EventlogColumnValue *value)
+write_text(EventlogBuf *out, const EventlogField *field, const char *text, int32 len)
 {
-	/* bytea is two digits for each byte, after \x */
-	if (field->binary)
-		eventlog_value_write(out, field->plan, value->text,
-							 Min(value->len, 2 + 2 * field->mask_length));
+	if (field->mask->kind == EVENTLOG_MASK_HASH)
+		write_hash(out, field, text, len);
 	else
-		eventlog_json_string(out, value->text, clip(value->text, value->len, field->mask_length));
+		eventlog_json_string(out, text, clip(text, len, field->mask_length));
 }
 
+/*
+ * Debezium masks, hashes and cuts also what it puts in place of values that the
+ * WAL does not tell; ours is left to be seen as what it is.  bytea is two
+ * digits for each byte, after \x.
+ */
 void
 eventlog_mask_write(EventlogBuf *out, const EventlogField *field,
 					const EventlogColumnValue *value, char kind)
@@ -206,14 +212,19 @@ eventlog_mask_write(EventlogBuf *out, const EventlogField *field,
 		out->len += mask->length;
 		eventlog_json_literal(out, "\"");
 	}
+	else if (value->kind == 'u' && field->compatible && !field->binary)
+		write_text(out, field, field->placeholder, (int32) strlen(field->placeholder));
 	else if (value->kind == 'u')
 		eventlog_value_write_unavailable(out, field->plan);
+	else if (value->kind == 'n' && kind == 'K' && field->not_null && mask->kind == EVENTLOG_MASK_HASH)
+		write_text(out, field, "", 0);
 	else if (value->kind == 'n' && kind == 'K')
 		eventlog_value_write_missing(out, field->plan);
 	else if (value->kind == 'n')
 		eventlog_value_write_null(out, field->plan);
-	else if (mask->kind == EVENTLOG_MASK_HASH)
-		write_hash(out, field, value->text, value->len);
+	else if (field->binary && mask->kind == EVENTLOG_MASK_TRUNCATE)
+		eventlog_value_write(out, field->plan, value->text,
+							 Min(value->len, 2 + 2 * field->mask_length));
 	else
-		write_truncated(out, field, value);
+		write_text(out, field, value->text, value->len);
 }

@@ -182,6 +182,13 @@ eventlog_topic_name(char *out, size_t size, const char *name)
 		memset(out, '_', len);
 }
 
+/* A code unit of UTF-16 as avro_unicode has it: not always four digits. */
+static void
+append_code_unit(StringInfo out, uint32 unit)
+{
+	appendStringInfo(out, unit < 0x100 ? "_u00%x" : "_u%x", unit);
+}
+
 /* Avro: a letter or "_", then these or digits, and dots between names. */
 char *
 eventlog_adjust_name(EventlogNameMode mode, const char *name, bool dots)
@@ -209,11 +216,11 @@ eventlog_adjust_name(EventlogNameMode mode, const char *name, bool dots)
 
 			if (units == 2)
 			{
-				c -= 0x10000;
-				appendStringInfo(&out, "_u%04x_u%04x", 0xD800 + (c >> 10), 0xDC00 + (c & 0x3FF));
+				append_code_unit(&out, 0xD800 + ((c - 0x10000) >> 10));
+				append_code_unit(&out, 0xDC00 + (c & 0x3FF));
 			}
 			else
-				appendStringInfo(&out, "_u%04x", c);
+				append_code_unit(&out, c);
 		}
 		else
 		{
