@@ -427,7 +427,7 @@ extern void eventlog_outbox_update(EventlogEncoder *encoder, EventlogEncoderTabl
 								   const EventlogColumnValue *old,
 								   const EventlogColumnValue *row);
 extern bool eventlog_outbox_expand(EventlogBuf *out, EventlogEncoder *encoder,
-								   const char *text, int32 len);
+								   const char *text, int32 len, bool is_json);
 extern void eventlog_outbox_message(EventlogEncoder *encoder, const EventlogSource *source,
 									const char *prefix, const char *content, int32 len);
 

@@ -30,6 +30,7 @@ typedef struct EventlogOutbox
 	EventlogField *id;
 	EventlogField *key;
 	EventlogField *payload;
+	bool		payload_is_json;	/* of type json or jsonb */
 	EventlogField *route;
 	EventlogField *timestamp;
 	bool		timestamp_has_zone;
@@ -102,6 +103,12 @@ eventlog_outbox_prepare(EventlogEncoder *encoder, EventlogEncoderTable *table)
 	outbox->id = find_column(encoder, table, outbox, ec->outbox_id, true);
 	outbox->key = find_column(encoder, table, outbox, ec->outbox_key, true);
 	outbox->payload = find_column(encoder, table, outbox, ec->outbox_payload, true);
+	if (outbox->payload != NULL)
+	{
+		Oid			type = table->desc->columns[outbox->payload->column].type->oid;
+
+		outbox->payload_is_json = type == JSONOID || type == JSONBOID;
+	}
 	outbox->route = find_column(encoder, table, outbox, ec->outbox_route, true);
 	outbox->timestamp = find_column(encoder, table, outbox, ec->outbox_timestamp, true);
 	if (outbox->timestamp != NULL)
@@ -277,7 +284,8 @@ write_payload(EventlogEncoder *encoder, const EventlogEncoderTable *table,
 	if (payload->kind == 'n')
 		eventlog_json_literal(out, "null");
 	else if (!json || !ec->outbox_expand || payload->kind != 't' ||
-			 !eventlog_outbox_expand(out, encoder, payload->text, payload->len))
+			 !eventlog_outbox_expand(out, encoder, payload->text, payload->len,
+									 outbox->payload_is_json))
 		write_converted(out, encoder, table,
 						json ? EVENTLOG_CONVERTER_JSON : EVENTLOG_CONVERTER_STRING,
 						outbox->payload, payload);

@@ -14,6 +14,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "common/shortest_dec.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -21,6 +23,9 @@
 
 #include "capture_event.h"
 #include "capture_value_plan.h"
+
+/* Deeper is no structure. */
+#define MAX_DEPTH	1000
 
 typedef enum NodeKind
 {
@@ -68,6 +73,7 @@ typedef struct Reader
 	const char *end;
 	bool		bad;			/* no JSON, or none that has a shape */
 	bool		keep_nulls;
+	int			depth;
 } Reader;
 
 /* --- JSON to nodes --- */
@@ -104,6 +110,23 @@ read_string(Reader *reader)
 		reader->bad = true;
 	text.len = (int32) (reader->p - text.data);
 	return text;
+}
+
+static bool
+is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* Step over digits, of which there has to be one. */
+static bool
+take_digits(const char **p, const char *end)
+{
+	if (*p == end || !is_digit(**p))
+		return false;
+	while (*p < end && is_digit(**p))
+		(*p)++;
+	return true;
 }
 
 static void
@@ -147,6 +170,34 @@ read_members(Reader *reader, JsonNode *node, char close)
 		reader->bad = true;
 }
 
+/* Is the text of a node, which is neither string nor nested, JSON? */
+static bool
+is_scalar(const JsonNode *node)
+{
+	EventlogText text = node->text;
+	const char *p = text.data;
+	const char *end = text.data + text.len;
+
+	if (node->kind == NODE_NULL)
+		return text.len == 4 && memcmp(p, "null", 4) == 0;
+	if (node->kind == NODE_BOOL)
+		return (text.len == 4 && memcmp(p, "true", 4) == 0) ||
+			(text.len == 5 && memcmp(p, "false", 5) == 0);
+	p += p < end && *p == '-';
+	if (p == end || (*p == '0' && p + 1 < end && is_digit(p[1])) || !take_digits(&p, end))
+		return false;
+	if (p < end && *p == '.' && (p++, !take_digits(&p, end)))
+		return false;
+	if (p < end && (*p == 'e' || *p == 'E'))
+	{
+		p++;
+		p += p < end && (*p == '-' || *p == '+');
+		if (!take_digits(&p, end))
+			return false;
+	}
+	return p == end;
+}
+
 static JsonNode *
 read_node(Reader *reader)
 {
@@ -156,12 +207,14 @@ read_node(Reader *reader)
 	check_stack_depth();
 	skip_blanks(reader);
 	start = reader->p;
-	if (start >= reader->end)
+	if (start >= reader->end || reader->depth == MAX_DEPTH)
 		reader->bad = true;
 	else if (*start == '{' || *start == '[')
 	{
 		node->kind = *start == '{' ? NODE_OBJECT : NODE_ARRAY;
+		reader->depth++;
 		read_members(reader, node, *start == '{' ? '}' : ']');
+		reader->depth--;
 	}
 	else if (*start == '"')
 	{
@@ -176,7 +229,7 @@ read_node(Reader *reader)
 		node->text.len = (int32) (reader->p - start);
 		node->kind = *start == 'n' ? NODE_NULL : *start == 't' || *start == 'f' ? NODE_BOOL :
 			NODE_NUMBER;
-		if (node->text.len == 0)
+		if (!is_scalar(node))
 			reader->bad = true;
 	}
 	return node;
@@ -351,10 +404,14 @@ static void
 write_double(EventlogBuf *out, EventlogText text)
 {
 	char		digits[DOUBLE_SHORTEST_DECIMAL_LEN];
-	char	   *copy = pnstrdup(text.data, text.len);
+	double		value = strtod(pnstrdup(text.data, text.len), NULL);
 
-	eventlog_json_java_number(out, digits,
-							  double_to_shortest_decimal_bufn(strtod(copy, NULL), digits));
+	if (isinf(value) && value > 0)
+		eventlog_json_literal(out, "\"Infinity\"");
+	else if (isinf(value))
+		eventlog_json_literal(out, "\"-Infinity\"");
+	else
+		eventlog_json_java_number(out, digits, double_to_shortest_decimal_bufn(value, digits));
 }
 
 /* Is a value of this kind of this shape, its fields and elements aside? */
@@ -380,6 +437,16 @@ fits(Reader *reader, const JsonNode *node, const Shape *shape)
 				same_shape(shape_of_number(reader, node->text), shape);
 	}
 	return false;
+}
+
+/* A string as Jackson escapes it, whatever escapes it came with. */
+static void
+write_string(EventlogBuf *out, EventlogText text)
+{
+	EventlogBuf plain = {0};
+
+	eventlog_convert_unquote(&plain, text.data, text.len);
+	eventlog_json_string(out, plain.data, (int32) plain.len);
 }
 
 /* A node in a shape; where they do not fit, the reader turns bad. */
@@ -417,20 +484,23 @@ write_node(EventlogBuf *out, Reader *reader, const JsonNode *node, const Shape *
 
 			if (i > 0)
 				eventlog_json_literal(out, ",");
-			eventlog_json_text(out, shape->names[i]);
+			write_string(out, shape->names[i]);
 			eventlog_json_literal(out, ":");
 			write_node(out, reader, at < 0 ? NULL : node->members[at], shape->members[i]);
 		}
 		eventlog_json_literal(out, "}");
 	}
+	else if (shape->kind == SHAPE_STRING)
+		write_string(out, node->text);
 	else
 		eventlog_json_text(out, node->text);
 }
 
 bool
-eventlog_outbox_expand(EventlogBuf *out, EventlogEncoder *encoder, const char *text, int32 len)
+eventlog_outbox_expand(EventlogBuf *out, EventlogEncoder *encoder, const char *text, int32 len,
+					   bool is_json)
 {
-	Reader		reader = {text, text + len, false, encoder->ec->outbox_keep_nulls};
+	Reader		reader = {text, text + len, false, encoder->ec->outbox_keep_nulls, 0};
 	size_t		before = out->len;
 	MemoryContext context;
 	MemoryContext old;
@@ -438,28 +508,31 @@ eventlog_outbox_expand(EventlogBuf *out, EventlogEncoder *encoder, const char *t
 
 	if (len == 0 || (*text != '{' && *text != '['))
 		return false;
-	if (!encoder->config->compatible)
+	if (!encoder->config->compatible && is_json)
 	{
 		eventlog_json_raw(out, text, len);
 		return true;
 	}
-	if (*text != '{')
-		return false;			/* only objects become structures */
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "eventlog outbox payload",
 									ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
 	node = read_node(&reader);
 	skip_blanks(&reader);
-	if (!reader.bad && reader.p == reader.end)
+	if (!encoder->config->compatible)
+	{
+		reader.bad = reader.bad || reader.p < reader.end;
+		eventlog_json_raw(out, text, len);
+	}
+	else if (node->kind != NODE_OBJECT)
+		reader.bad = true;		/* only objects become structures */
+	else if (!reader.bad)
 	{
 		Shape	   *shape = shape_of(&reader, node);
 
 		if (!reader.bad)
 			write_node(out, &reader, node, shape);
 	}
-	else
-		reader.bad = true;
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	if (reader.bad)
