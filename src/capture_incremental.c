@@ -54,6 +54,7 @@
 #include "capture_sink.h"
 #include "capture_snapshot.h"
 #include "capture_window.h"
+#include "guc.h"
 
 static EventlogCapture *capture = NULL;
 static EventlogCaptureSink *sink = NULL;
@@ -71,6 +72,9 @@ static bool chunk_pending = false;
 static bool window_open = false;
 static Oid	window_relid = InvalidOid;
 static EventlogWindow *window = NULL;	/* NULL: there was nothing to read */
+
+/* What is done outside of the appender's transaction is done in this context. */
+static MemoryContext work_context = NULL;
 
 /* The watermark was met; its own change comes first. */
 static bool emit_requested = false;
@@ -351,6 +355,7 @@ end_transaction(void)
 {
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	MemoryContextSwitchTo(work_context);
 }
 
 /*
@@ -660,7 +665,7 @@ static bool
 run_query(void *arg)
 {
 	Chunk	   *chunk = arg;
-	int			level = eventlog_capture_query_begin();
+	int			level = eventlog_capture_query_begin(chunk->filter != NULL);
 
 	(void) eventlog_capture_query(chunk->sql, NULL, chunk->table->desc, take_row, chunk);
 	eventlog_capture_query_end(level);
@@ -938,6 +943,7 @@ read_chunk(void)
 	chunk_pending = true;
 	window_open = !by_rows();
 	dirty = true;
+	EVENTLOG_PAUSE_INTERRUPTIBLE("capture-chunk", capture->name);
 	write_close();
 }
 
@@ -983,9 +989,7 @@ eventlog_incremental_is_due(void)
 void
 eventlog_incremental_work(void)
 {
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "eventlog incremental snapshot",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(context);
+	MemoryContext caller = MemoryContextSwitchTo(work_context);
 
 	eventlog_notify_defer(true);
 	if (read_requested)
@@ -997,7 +1001,7 @@ eventlog_incremental_work(void)
 	while (state->blocking != NIL)
 		run_blocking();
 	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(context);
+	MemoryContextReset(work_context);
 }
 
 void
@@ -1005,6 +1009,8 @@ eventlog_incremental_init(EventlogCapture *c, EventlogCaptureSink *s, const char
 {
 	capture = c;
 	sink = s;
+	work_context = AllocSetContextCreate(TopMemoryContext, "eventlog incremental snapshot",
+										 ALLOCSET_DEFAULT_SIZES);
 	encoder = eventlog_encoder_create(c->config, c->topic_prefix, database, s);
 	state = eventlog_state_from_jsonb(c->signal_state);
 

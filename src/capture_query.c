@@ -59,7 +59,7 @@ typedef struct RowReceiver
 } RowReceiver;
 
 int
-eventlog_capture_query_begin(void)
+eventlog_capture_query_begin(bool users_sql)
 {
 	static const char *const settings[][2] = {
 		{"jit", "off"},
@@ -68,6 +68,9 @@ eventlog_capture_query_begin(void)
 
 	for (int i = 0; i < lengthof(settings); i++)
 		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	if (users_sql)
+		(void) set_config_option("search_path", "\"$user\", public", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
 	return level;
 }

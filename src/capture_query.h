@@ -23,9 +23,10 @@ typedef void (*EventlogRowHandler) (void *arg, const EventlogColumnValue *row);
 /*
  * Settings that keep plans simple, beside those of capture_settings.h, which
  * the worker has.  They last until eventlog_capture_query_end(), or the
- * transaction's abort.
+ * transaction's abort.  users_sql: somebody has written the statement or a part
+ * of it, and expects a usual search path.
  */
-extern int	eventlog_capture_query_begin(void);
+extern int	eventlog_capture_query_begin(bool users_sql);
 extern void eventlog_capture_query_end(int level);
 
 /*

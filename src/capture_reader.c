@@ -41,6 +41,7 @@
 #include "capture_query.h"
 #include "capture_settings.h"
 #include "capture_snapshot.h"
+#include "guc.h"
 #include "worker.h"
 
 #define READER_MAGIC		0x65764c53
@@ -144,6 +145,7 @@ write_work(StringInfo out, const EventlogSnapshotWork *work)
 		put_text(out, table->name);
 		put_text(out, table->sql);
 		put_int(out, table->has_where);
+		put_int(out, table->users_sql);
 		eventlog_desc_write(out, table->desc);
 	}
 	put_int(out, work->nchunks);
@@ -176,6 +178,7 @@ read_work(StringInfo in, EventlogSnapshotWork *work, Jsonb **config, char **pref
 		table->name = get_text(in);
 		table->sql = get_text(in);
 		table->has_where = get_int(in) != 0;
+		table->users_sql = get_int(in) != 0;
 		table->desc = eventlog_desc_read(in);
 		work->tables[i] = table;
 	}
@@ -361,6 +364,7 @@ read_chunks(ReaderHeader *header, Sender *sender, EventlogEncoder *encoder)
 		CHECK_FOR_INTERRUPTS();
 		table = reader_work->tables[reader_work->chunks[chunk].table];
 		pgstat_report_activity(STATE_RUNNING, table->name);
+		EVENTLOG_PAUSE_INTERRUPTIBLE("capture-reader", table->name);
 		sender->chunk = chunk;
 		begin_frame(sender);
 		eventlog_snapshot_read_chunk(encoder, table, reader_work->chunks, chunk, &source,

@@ -325,7 +325,7 @@ eventlog_snapshot_read_chunk(EventlogEncoder *encoder, const EventlogSnapshotTab
 		.held = {.context = CurrentMemoryContext}
 	};
 	char	   *sql = eventlog_snapshot_chunk_sql(table, &chunks[chunk]);
-	int			level = eventlog_capture_query_begin();
+	int			level = eventlog_capture_query_begin(table->users_sql);
 
 	/* else the planner may read all of a table for each part of it */
 	if (chunks[chunk].to != 0)

@@ -22,6 +22,7 @@ typedef struct EventlogSnapshotTable
 	EventlogRelationDesc *desc; /* of the columns that are read */
 	char	   *sql;
 	bool		has_where;		/* sql ends in a WHERE clause */
+	bool		users_sql;		/* sql is, or has in it, a configured statement */
 	bool		by_blocks;		/* ranges of ctid may be added to it */
 	BlockNumber nblocks;
 	Oid			file;			/* relfilenode */

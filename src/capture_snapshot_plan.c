@@ -388,6 +388,7 @@ plan_table(EventlogCapture *capture, EventlogEncoder *encoder,
 
 	if (eventlog_encoder_table(encoder, table->desc) == NULL)
 		return NULL;
+	table->users_sql = override != NULL;
 	build_query(table, candidate, override, compatible);
 	return table;
 }
