@@ -1,0 +1,151 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror.h
+ *	  A mirror: a topic here and a topic in Kafka, kept the same.
+ *
+ *	  mirror_sql.c		 create_mirror() and its like, views' functions
+ *	  mirror_catalog.c	 tables eventlog.mirror and eventlog.mirror_position
+ *	  mirror_config.c	 the configuration
+ *	  mirror_option.c	 librdkafka's options: servers, user mappings, secrets
+ *	  mirror_slot.c		 what processes share of mirrors
+ *	  kafka_api.h		 what pg_eventlog_kafka.so offers: librdkafka
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EVENTLOG_MIRROR_H
+#define EVENTLOG_MIRROR_H
+
+#include "utils/jsonb.h"
+
+#include "mirror_config.h"
+#include "mirror_slot.h"
+
+/*
+ * A row of eventlog.mirror, with what follows from it.
+ *
+ * A name that begins with "^" is a regular expression, for the side that is
+ * the source: all its topics that match.  The other side's name is then what
+ * regexp_replace() makes of the source's name, with \1 and \& as there; NULL:
+ * the same name.
+ */
+typedef struct EventlogMirror
+{
+	int32		id;
+	char	   *name;
+	Oid			owner;
+	char	   *server;			/* name of the foreign server */
+	bool		out;			/* from here to Kafka */
+	char	   *topic;
+	char	   *kafka_topic;
+	bool		pattern;
+	Jsonb	   *config_json;
+	EventlogMirrorConfig *config;
+	bool		paused;
+
+	/*
+	 * Why it stands still, from one start to the next: "diverged" and such.
+	 * NULL: nothing.  resume_mirror() takes it away.
+	 */
+	char	   *stopped;
+
+	/*
+	 * A name that no other mirror has, not even on another server, and that a
+	 * successor inherits: group and transactional id in Kafka begin with it.
+	 */
+	char		identity[64];
+	uint64		system_identifier;	/* where it has been working ... */
+	Oid			database;
+	uint32		timeline;
+	int64		generation;		/* counts its owners: whoever starts working on it
+								 * adds 1, and stops when it finds another number */
+} EventlogMirror;
+
+/* Progress of a partition of the source. */
+typedef struct EventlogMirrorPosition
+{
+	char	   *topic;			/* our topic's name */
+	char	   *kafka_topic;
+	int32		partition;		/* of the source */
+	int64		record_offset;	/* ours; -1: not known */
+	int64		kafka_offset;	/* Kafka's; -1: not known */
+	int32		epoch;			/* of the source's, at that time; -1: not known */
+} EventlogMirrorPosition;
+
+/* --- mirror_catalog.c --- */
+
+/*
+ * Load a mirror by name, or by id if name is NULL; palloc'd in the current
+ * context.  NULL if there is none (missing_ok), else ERRCODE_UNDEFINED_OBJECT.
+ * With lock, its row is locked until the end of the transaction.
+ */
+extern EventlogMirror *eventlog_mirror_load(const char *name, int32 id, bool lock,
+											bool missing_ok);
+
+/*
+ * All mirrors of a server that are not paused, a list of EventlogMirror *, in
+ * order of id.  A mirror whose configuration cannot be read any more is left
+ * out, and its slot says why.
+ */
+extern List *eventlog_mirror_load_all(const char *server);
+
+/* Tell shared memory of the servers that this database has mirrors of. */
+extern void eventlog_mirror_register_all(void);
+
+extern int32 eventlog_mirror_insert(const char *name, Oid owner, const char *server, bool out,
+									const char *topic, const char *kafka_topic, Jsonb *config);
+extern void eventlog_mirror_delete(int32 id);
+extern void eventlog_mirror_set_config(int32 id, Jsonb *config);
+extern void eventlog_mirror_set_paused(int32 id, bool paused);
+
+/* It is not to go on until somebody resumes it; why: NULL takes that back. */
+extern void eventlog_mirror_set_stopped(int32 id, const char *why);
+
+/* This server, database and timeline are where it works now. */
+extern void eventlog_mirror_set_home(int32 id);
+
+/* Is this where the mirror has been working, as far as that can be told? */
+extern bool eventlog_mirror_is_home(const EventlogMirror *mirror);
+
+/*
+ * What a worker does before it touches Kafka for a mirror, in a transaction of
+ * its own: false if the mirror waits to be adopted, with its slot saying so.
+ * Else the mirror is this worker's: its generation is one more, in the
+ * catalogue and in *mirror, and whoever worked on it before finds that out.
+ */
+extern bool eventlog_mirror_enter(EventlogMirror *mirror, EventlogMirrorSlot *slot);
+
+/* Is it still this worker's?  To be asked before initialising again. */
+extern bool eventlog_mirror_is_mine(const EventlogMirror *mirror);
+
+/* Progress: all of a mirror; *positions is palloc'd. */
+extern int	eventlog_mirror_positions_load(int32 id, EventlogMirrorPosition **positions);
+
+/*
+ * Set the position of a partition, in this transaction.  Cheap: one update of
+ * a small row by its key.
+ */
+extern void eventlog_mirror_position_set(int32 id, const EventlogMirrorPosition *position);
+
+/* Keep a pair of offsets for translation: see eventlog.mirror_offsets(). */
+extern void eventlog_mirror_sync_add(int32 id, const EventlogMirrorPosition *position);
+
+/* Raise unless the role may read (out) or write (in) the topic here. */
+extern void eventlog_mirror_check_topic(Oid role, const char *topic, bool out);
+
+/* Does the name begin as a pattern does? */
+extern bool eventlog_mirror_is_pattern(const char *name);
+
+/*
+ * The target's name for a source's topic, by the mirror's pattern; NULL if it
+ * does not match or is excluded.  In a transaction.
+ */
+extern char *eventlog_mirror_map_topic(const EventlogMirror *mirror, const char *source);
+
+/*
+ * Would it be a loop if this mirror took this pair of topics?  Returns the name
+ * of a mirror that goes the other way between them, or NULL.
+ */
+extern char *eventlog_mirror_find_loop(const EventlogMirror *mirror, const char *topic,
+									   const char *kafka_topic);
+
+#endif							/* EVENTLOG_MIRROR_H */
