@@ -80,7 +80,9 @@ typedef struct EventlogKafkaError
 } EventlogKafkaError;
 
 /* Codes that callers tell apart; the others are for people. */
+#define EVENTLOG_KAFKA_ERR_BAD_MSG					(-199)
 #define EVENTLOG_KAFKA_ERR_TRANSPORT				(-195)
+#define EVENTLOG_KAFKA_ERR_NO_RESOURCES				(-194)	/* memory, threads */
 #define EVENTLOG_KAFKA_ERR_RESOLVE					(-193)
 #define EVENTLOG_KAFKA_ERR_ALL_BROKERS_DOWN			(-187)
 #define EVENTLOG_KAFKA_ERR_INVALID_ARG				(-186)
@@ -231,10 +233,10 @@ typedef enum EventlogKafkaMessageKind
 	EVENTLOG_KAFKA_END,
 
 	/*
-	 * This partition has an error; record.offset is the position, "code" says
-	 * why, record.value (value_len) in words.  The partition delivers nothing
-	 * more until it is assigned anew if the position is out of range or the
-	 * topic unknown; other errors pass.
+	 * The partition cannot be read on: "code" says why, record.value (of
+	 * value_len bytes) in words, record.offset where.  Nothing more comes from
+	 * it until it is assigned anew, or moved, to the position after the last
+	 * record that was taken.
 	 */
 	EVENTLOG_KAFKA_TROUBLE
 } EventlogKafkaMessageKind;
@@ -484,7 +486,10 @@ typedef struct EventlogKafkaApi
 	bool		(*start_flush)(EventlogKafkaClient *client, int timeout_ms,
 								EventlogKafkaError *error);
 
-	/* What was not taken since begin() (or the last start_flush()). */
+	/*
+	 * What was not taken since begin(); without transactions, since the last
+	 * call.
+	 */
 	bool		(*delivery_failure)(EventlogKafkaClient *client, EventlogKafkaDelivery *failure);
 
 	/* --- consuming --- */
@@ -522,7 +527,8 @@ typedef struct EventlogKafkaApi
 
 	/*
 	 * What has arrived, up to max messages and about max_bytes; NULL if there
-	 * is nothing.  Never blocks.  Partitions come in runs, in order of offset
+	 * is nothing.  Never blocks.  Call it until NULL before waiting again, or
+	 * event_fd() may stay silent.  Partitions come in runs, in order of offset
 	 * in each.  Several batches may be held; release() each when it is
 	 * committed, in any order.
 	 */
@@ -530,7 +536,7 @@ typedef struct EventlogKafkaApi
 	void		(*release)(EventlogKafkaClient *client, EventlogKafkaBatch *batch);
 } EventlogKafkaApi;
 
-typedef const EventlogKafkaApi *(*EventlogKafkaGetApi) (void);
+typedef const EventlogKafkaApi *(*EventlogKafkaGetApi)(void);
 
 /* The one symbol of pg_eventlog_kafka.so that the core looks up. */
 extern PGDLLEXPORT const EventlogKafkaApi *eventlog_kafka_api(void);

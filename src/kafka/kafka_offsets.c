@@ -1,0 +1,260 @@
+/*-------------------------------------------------------------------------
+ *
+ * kafka_offsets.c
+ *	  Positions of a group, and where partitions begin and end.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka_internal.h"
+
+#define SLICE		500
+#define PAUSE		50
+
+/* Copy an operation's partitions. */
+bool
+eventlog_kafka_copy_offsets(EventlogKafkaClient *client, const EventlogKafkaOffset *offsets,
+							int count, EventlogKafkaError *error)
+{
+	EventlogKafkaOp *op = &client->op;
+	int			i;
+
+	op->offsets = eventlog_kafka_alloc(&op->pool, (count + 1) * sizeof(*offsets));
+	if (op->offsets == NULL)
+		return eventlog_kafka_out_of_memory(error);
+	for (i = 0; i < count; i++)
+	{
+		op->offsets[i].topic = eventlog_kafka_copy(&op->pool, offsets[i].topic);
+		if (op->offsets[i].topic == NULL)
+			return eventlog_kafka_out_of_memory(error);
+		op->offsets[i].partition = offsets[i].partition;
+		op->offsets[i].offset = offsets[i].offset;
+	}
+	op->noffsets = count;
+	return true;
+}
+
+/* The operation's partitions and offsets, for librdkafka. */
+rd_kafka_topic_partition_list_t *
+eventlog_kafka_offset_list(EventlogKafkaClient *client)
+{
+	EventlogKafkaOp *op = &client->op;
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(op->noffsets + 1);
+	int			i;
+
+	for (i = 0; i < op->noffsets; i++)
+		rd_kafka_topic_partition_list_add(list, op->offsets[i].topic,
+										  op->offsets[i].partition)->offset =
+			op->offsets[i].offset;
+	return list;
+}
+
+/* Offsets and errors back into the operation; what is not in the list is -1. */
+static void
+take_list(EventlogKafkaClient *client, const rd_kafka_topic_partition_list_t *list)
+{
+	EventlogKafkaOp *op = &client->op;
+	int			i;
+
+	for (i = 0; i < op->noffsets; i++)
+	{
+		const rd_kafka_topic_partition_t *found;
+
+		found = rd_kafka_topic_partition_list_find(unconstify(rd_kafka_topic_partition_list_t *, list),
+												   op->offsets[i].topic,
+												   op->offsets[i].partition);
+		op->offsets[i].offset = found != NULL && found->offset >= 0 ? found->offset : -1;
+		op->offsets[i].code = found != NULL ? found->err : RD_KAFKA_RESP_ERR_NO_ERROR;
+	}
+}
+
+/* --- what a group has committed --- */
+
+/* The first error among partitions, which for UNSTABLE_OFFSET_COMMIT is all. */
+static rd_kafka_resp_err_t
+first_error(const rd_kafka_topic_partition_list_t *list)
+{
+	int			i;
+
+	for (i = 0; i < list->cnt; i++)
+	{
+		if (list->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR)
+			return list->elems[i].err;
+	}
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* One request; true if there is an answer, which may be an error to tell. */
+static bool
+ask_committed(EventlogKafkaClient *client, rd_kafka_queue_t *queue)
+{
+	EventlogKafkaOp *op = &client->op;
+	rd_kafka_topic_partition_list_t *list = eventlog_kafka_offset_list(client);
+	rd_kafka_ListConsumerGroupOffsets_t *request =
+	rd_kafka_ListConsumerGroupOffsets_new(op->group, list);
+	rd_kafka_AdminOptions_t *options =
+	eventlog_kafka_admin_options(client, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+	rd_kafka_error_t *failure = rd_kafka_AdminOptions_set_require_stable_offsets(options, 1);
+	rd_kafka_event_t *event = NULL;
+	bool		again = false;
+
+	if (failure != NULL)
+		eventlog_kafka_take_error(client, &op->error, failure, "require_stable");
+	else
+	{
+		rd_kafka_ListConsumerGroupOffsets(client->rk, &request, 1, options, queue);
+		event = eventlog_kafka_admin_wait(client, queue, "committed offsets");
+		again = op->error.retriable;
+	}
+	if (event != NULL)
+	{
+		const rd_kafka_group_result_t **groups;
+		const rd_kafka_topic_partition_list_t *result;
+		const rd_kafka_error_t *error;
+		rd_kafka_resp_err_t err;
+		size_t		count;
+
+		groups = rd_kafka_ListConsumerGroupOffsets_result_groups(rd_kafka_event_ListConsumerGroupOffsets_result(event), &count);
+		error = count == 1 ? rd_kafka_group_result_error(groups[0]) : NULL;
+		result = count == 1 ? rd_kafka_group_result_partitions(groups[0]) : NULL;
+		err = error ? rd_kafka_error_code(error) : result ? first_error(result) : RD_KAFKA_RESP_ERR__BAD_MSG;
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			take_list(client, result);
+		else
+		{
+			eventlog_kafka_set_error(client, &op->error, err, "committed offsets: %s",
+									 error ? rd_kafka_error_string(error) : rd_kafka_err2str(err));
+			again = op->error.retriable;
+		}
+		rd_kafka_event_destroy(event);
+	}
+	rd_kafka_AdminOptions_destroy(options);
+	rd_kafka_ListConsumerGroupOffsets_destroy(request);
+	rd_kafka_topic_partition_list_destroy(list);
+	return !again;
+}
+
+static void
+run_committed(EventlogKafkaClient *client)
+{
+	while (eventlog_kafka_op_slice(client, SLICE) > 0)
+	{
+		rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);
+		bool		done;
+
+		memset(&client->op.error, 0, sizeof(client->op.error));
+		done = ask_committed(client, queue);
+		rd_kafka_queue_destroy(queue);
+		if (done)
+			return;
+		eventlog_kafka_op_pause(client, PAUSE);
+	}
+	eventlog_kafka_op_expired(client, "committed offsets");
+}
+
+bool
+eventlog_kafka_start_committed(EventlogKafkaClient *client, const char *group,
+							   const EventlogKafkaOffset *partitions, int count,
+							   int timeout_ms, EventlogKafkaError *error)
+{
+	if (!eventlog_kafka_op_begin(client, error) ||
+		!eventlog_kafka_copy_offsets(client, partitions, count, error))
+		return false;
+	client->op.group = eventlog_kafka_copy(&client->op.pool, group);
+	if (client->op.group == NULL)
+		return eventlog_kafka_out_of_memory(error);
+	eventlog_kafka_op_start(client, run_committed, timeout_ms);
+	return true;
+}
+
+/* --- where partitions begin and end --- */
+
+/*
+ * librdkafka's function asks for the last stable offset, since its isolation
+ * level is read_committed unless told otherwise, with producers too.
+ */
+static void
+run_watermarks(EventlogKafkaClient *client)
+{
+	EventlogKafkaOp *op = &client->op;
+	int			i = 0;
+	int			slice;
+
+	while (i < op->noffsets && (slice = eventlog_kafka_op_slice(client, SLICE)) > 0)
+	{
+		EventlogKafkaOffset *o = &op->offsets[i];
+		int64_t		low;
+		int64_t		high;
+		rd_kafka_resp_err_t err;
+
+		err = rd_kafka_query_watermark_offsets(client->rk, o->topic, o->partition, &low, &high,
+											   slice);
+		o->offset = err ? -1 : low;
+		o->high = err ? -1 : high;
+		o->code = err;
+		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+			eventlog_kafka_set_error(client, &op->error, err, "topic \"%s\", partition %d: %s",
+									 o->topic, o->partition, rd_kafka_err2str(err));
+		if (op->error.fatal)
+			return;
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR || !op->error.retriable)
+		{
+			memset(&op->error, 0, sizeof(op->error));
+			i++;
+		}
+		else
+			eventlog_kafka_op_pause(client, PAUSE);
+	}
+	if (i < op->noffsets)
+		eventlog_kafka_op_expired(client, "watermarks");
+}
+
+bool
+eventlog_kafka_start_watermarks(EventlogKafkaClient *client,
+								const EventlogKafkaOffset *partitions, int count,
+								int timeout_ms, EventlogKafkaError *error)
+{
+	if (!eventlog_kafka_op_begin(client, error) ||
+		!eventlog_kafka_copy_offsets(client, partitions, count, error))
+		return false;
+	eventlog_kafka_op_start(client, run_watermarks, timeout_ms);
+	return true;
+}
+
+static void
+run_offsets_for_times(EventlogKafkaClient *client)
+{
+	EventlogKafkaOp *op = &client->op;
+	int			slice;
+
+	while ((slice = eventlog_kafka_op_slice(client, SLICE)) > 0)
+	{
+		rd_kafka_topic_partition_list_t *list = eventlog_kafka_offset_list(client);
+		rd_kafka_resp_err_t err = rd_kafka_offsets_for_times(client->rk, list, slice);
+
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			take_list(client, list);
+			memset(&op->error, 0, sizeof(op->error));
+		}
+		else
+			eventlog_kafka_set_error(client, &op->error, err, "offsets for times: %s",
+									 rd_kafka_err2str(err));
+		rd_kafka_topic_partition_list_destroy(list);
+		if (!op->error.retriable)
+			return;
+		eventlog_kafka_op_pause(client, PAUSE);
+	}
+	eventlog_kafka_op_expired(client, "offsets for times");
+}
+
+bool
+eventlog_kafka_start_offsets_for_times(EventlogKafkaClient *client,
+									   const EventlogKafkaOffset *times, int count,
+									   int timeout_ms, EventlogKafkaError *error)
+{
+	if (!eventlog_kafka_op_begin(client, error) ||
+		!eventlog_kafka_copy_offsets(client, times, count, error))
+		return false;
+	eventlog_kafka_op_start(client, run_offsets_for_times, timeout_ms);
+	return true;
+}
