@@ -63,6 +63,12 @@ OBJS = $(patsubst src/%.c,src/%.o,$(sort $(wildcard src/*.c)))
 # Calls between our own files need not go through a table.
 SHLIB_LINK = -llz4 -lzstd -Wl,-Bsymbolic
 
+# What talks to Kafka is a library of its own, since it needs librdkafka, which
+# has threads: only mirror workers load it.  PGXS builds one library, so the
+# rules for this one are below.
+KAFKA_LIBRARY = pg_eventlog_kafka$(DLSUFFIX)
+KAFKA_OBJS = $(patsubst src/kafka/%.c,src/kafka/%.o,$(sort $(wildcard src/kafka/*.c)))
+
 # The install script is written in numbered parts and joined here.
 SQL_PARTS = $(sort $(wildcard sql/[0-9][0-9]_*.sql))
 DATA_built = pg_eventlog--$(EVENTLOG_VERSION).sql pg_eventlog--0.1.0--0.2.0.sql
@@ -110,14 +116,14 @@ ifneq ($(PROVE_TESTS),)
 TAP_TESTS = 1
 endif
 
-EXTRA_CLEAN = .build-key src/*.d pg_eventlog--*.sql results/ regression.diffs regression.out \
+EXTRA_CLEAN = .build-key src/*.d src/kafka/*.d $(KAFKA_OBJS) $(KAFKA_LIBRARY) pg_eventlog--*.sql results/ regression.diffs regression.out \
 	tmp_check/ output_iso/ tmp_check_iso/
 
 include $(PGXS)
 
 # Changes when the server, the compiler, its flags or the list of files do, and
 # so makes what was built before be built again.
-build_key := $(VERSION) $(includedir_server) $(CC) $(CFLAGS) $(CPPFLAGS) $(OBJS) $(SQL_PARTS)
+build_key := $(VERSION) $(includedir_server) $(CC) $(CFLAGS) $(CPPFLAGS) $(OBJS) $(KAFKA_OBJS) $(SQL_PARTS)
 .build-key: FORCE
 	@echo '$(build_key)' | cmp -s - $@ || echo '$(build_key)' > $@
 .PHONY: FORCE
@@ -128,8 +134,27 @@ pg_eventlog--0.1.0--0.2.0.sql: $(UPGRADE_PARTS) .build-key
 	cat $(UPGRADE_PARTS) > $@
 
 pg_eventlog$(DLSUFFIX): .build-key
-$(OBJS): .build-key Makefile
--include $(wildcard src/*.d)
+$(OBJS) $(KAFKA_OBJS): .build-key Makefile
+-include $(wildcard src/*.d src/kafka/*.d)
+
+all: $(KAFKA_LIBRARY)
+$(KAFKA_LIBRARY): $(KAFKA_OBJS) .build-key
+	$(LINK.shared) -o $@ $(KAFKA_OBJS) $(LDFLAGS) $(LDFLAGS_SL) -lrdkafka -lpthread -Wl,-Bsymbolic
+
+$(KAFKA_OBJS): override CPPFLAGS += -Isrc
+$(KAFKA_OBJS): | have-librdkafka
+have-librdkafka:
+	@echo '#include <librdkafka/rdkafka.h>' | $(CC) $(CPPFLAGS) -E -o /dev/null - 2>/dev/null || { \
+		echo "librdkafka's development files are missing: install librdkafka-dev;" \
+			"\"make check\" and \"make demo\" do it by themselves" >&2; exit 1; }
+
+install: install-kafka
+install-kafka: $(KAFKA_LIBRARY) installdirs
+	$(INSTALL_SHLIB) $(KAFKA_LIBRARY) '$(DESTDIR)$(pkglibdir)/'
+uninstall: uninstall-kafka
+uninstall-kafka:
+	rm -f '$(DESTDIR)$(pkglibdir)/$(KAFKA_LIBRARY)'
+.PHONY: have-librdkafka install-kafka uninstall-kafka
 
 # For scripts: make -s print-REGRESS
 print-%:

@@ -13,7 +13,7 @@ normal() {
 }
 
 status=0
-for f in src/*.[ch]; do
+for f in src/*.[ch] src/kafka/*.[ch]; do
 	if ! diff -bB -u --label "$f" --label "$f (formatted)" \
 			<(normal <"$f") <(clang-format "$f" | normal); then
 		status=1

@@ -35,6 +35,8 @@ missing_tools() {
 	printf '#include <stdio.h>\n' | ${CC:-gcc} -E - >/dev/null 2>&1 || echo libc6-dev
 	[ -f /usr/include/lz4.h ] || [ -f /usr/local/include/lz4.h ] || echo liblz4-dev
 	[ -f /usr/include/zstd.h ] || [ -f /usr/local/include/zstd.h ] || echo libzstd-dev
+	[ -f /usr/include/librdkafka/rdkafka.h ] || [ -f /usr/local/include/librdkafka/rdkafka.h ] ||
+		echo librdkafka-dev
 	case $what in
 		test)
 			perl -MIPC::Run -e 1 2>/dev/null || echo libipc-run-perl

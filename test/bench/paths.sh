@@ -433,7 +433,7 @@ part_kafka() {
 
 	heading "Kafka"
 	EVENTLOG_CACHE=$STAGE/bench/cache
-	. test/kafka_broker.sh
+	. test/kafka/broker.sh
 	trap kafka_stop EXIT
 	trap 'exit 130' INT TERM HUP
 	kafka_start "$STAGE/bench/kafka"

@@ -59,7 +59,7 @@ report=${OUT:-}
 [ -n "$report" ] || [ "$parts" != "$all" ] || report=docs/benchmarks.md
 
 test/prepare.sh build
-. test/kafka_broker.sh
+. test/kafka/broker.sh
 
 # What only the benchmarks need: "package file-that-it-brings"
 missing=()
@@ -69,9 +69,6 @@ need() {
 version=$("$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
 if has kafka || has latency || has waiters || has members; then
 	need libpq-dev "$("$PG_CONFIG" --includedir)/libpq-fe.h"
-fi
-if has kafka; then
-	need librdkafka-dev /usr/include/librdkafka/rdkafka.h
 fi
 if has queue; then
 	need "postgresql-$version-pgq3" "$("$PG_CONFIG" --sharedir)/extension/pgq.control"

@@ -6,11 +6,11 @@
 #
 # Takes a minute.  Needs, and with apt-get installs if missing: Debian's
 # default-jdk-headless (a compiler for Reference.java) and maven, for the broker
-# (test/kafka_broker.sh), and what a build of the extension needs.
+# (test/kafka/broker.sh), and what a build of the extension needs.
 set -euo pipefail
 cd "$(dirname "$0")"
 here=$PWD
-. ../../kafka_broker.sh
+. ../../kafka/broker.sh
 
 command -v gcc >/dev/null && command -v "${PG_CONFIG:-pg_config}" >/dev/null ||
 	../../prepare.sh build

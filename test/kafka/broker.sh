@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# kafka_broker.sh: a throw-away Kafka broker, for reference data and benchmarks.
+# broker.sh: a throw-away Kafka broker, for tests, reference data and
+# benchmarks.
 #
 # Sourced, not run.  Offers
 #
@@ -7,6 +8,8 @@
 #	kafka_start DIR		format and start a broker whose files are all in DIR,
 #						which must be empty; sets KAFKA_BROKERS (host:port) and
 #						KAFKA_PID
+#	kafka_have			are Java and the jars there, so that nothing is to be
+#						installed or fetched?  Says what is missing if not
 #	kafka_stop			stop it and wait until it has ended
 #	kafka_run CLASS ...	run one of Kafka's programs, such as
 #						org.apache.kafka.tools.TopicCommand
@@ -17,12 +20,14 @@
 #	EVENTLOG_CACHE		where the jars are kept: ~/.cache/pg_eventlog
 #	KAFKA_VERSION		4.1.0
 #	KAFKA_HEAP			the broker's heap: 1g, Kafka's own default
+#	KAFKA_SETTINGS		further lines of its server.properties
 #
 # The broker is a single node (broker and controller), listens on the loopback
 # interface only, on free ports, and runs as whoever started it.  It needs
 # Debian's default-jre-headless and maven, which kafka_fetch installs if they
 # are missing, having said so.
 
+KAFKA_HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 KAFKA_VERSION=${KAFKA_VERSION:-4.1.0}
 KAFKA_CACHE=${EVENTLOG_CACHE:-$HOME/.cache/pg_eventlog}/kafka-$KAFKA_VERSION
 KAFKA_PID=
@@ -50,6 +55,17 @@ kafka_need() {
 			--no-install-recommends "${missing[@]}" >&2
 }
 
+kafka_have() {
+	if ! command -v java >/dev/null; then
+		echo "there is no Java"
+		return 1
+	fi
+	if [ ! -f "$KAFKA_CACHE/kafka-tools-$KAFKA_VERSION.jar" ]; then
+		echo "Kafka's jars are not in $(dirname "$KAFKA_CACHE")"
+		return 1
+	fi
+}
+
 # Maven gets the jars from the repository that it is configured for.  They come
 # into the cache under their final name only when they are all there.
 kafka_fetch() {
@@ -62,32 +78,7 @@ kafka_fetch() {
 
 	mkdir -p "$(dirname "$KAFKA_CACHE")" || return 1
 	tmp=$(mktemp -d "$KAFKA_CACHE.XXXXXX") || return 1
-	cat >"$tmp/pom.xml" <<-POM
-		<project>
-		  <modelVersion>4.0.0</modelVersion>
-		  <groupId>pg_eventlog.test</groupId>
-		  <artifactId>kafka-broker</artifactId>
-		  <version>1</version>
-		  <dependencies>
-		    <dependency>
-		      <groupId>org.apache.kafka</groupId>
-		      <artifactId>kafka_2.13</artifactId>
-		      <version>$KAFKA_VERSION</version>
-		    </dependency>
-		    <dependency>
-		      <groupId>org.apache.kafka</groupId>
-		      <artifactId>kafka-tools</artifactId>
-		      <version>$KAFKA_VERSION</version>
-		    </dependency>
-		    <dependency>
-		      <groupId>org.slf4j</groupId>
-		      <artifactId>slf4j-simple</artifactId>
-		      <version>1.7.36</version>
-		    </dependency>
-		  </dependencies>
-		</project>
-	POM
-	if ! mvn -q -B -f "$tmp/pom.xml" dependency:copy-dependencies \
+	if ! mvn -q -B -f "$KAFKA_HERE/pom.xml" -Dkafka.version="$KAFKA_VERSION" dependency:copy-dependencies \
 			-DincludeScope=runtime -DoutputDirectory="$tmp/jars" >&2; then
 		rm -rf "$tmp"
 		kafka_say "Maven could not fetch Kafka."
@@ -138,6 +129,7 @@ kafka_start() {
 		transaction.state.log.num.partitions=1
 		group.initial.rebalance.delay.ms=0
 		log.cleaner.backoff.ms=500
+		${KAFKA_SETTINGS:-}
 	CONF
 	if ! kafka_run kafka.tools.StorageTool format -c "$dir/server.properties" \
 			-t "$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '=')" \
