@@ -13,8 +13,6 @@
  */
 #include "postgres.h"
 
-#include "common/md5.h"
-#include "common/sha2.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 
@@ -444,76 +442,6 @@ read_overrides(Parser *parser)
 	}
 }
 
-static void
-read_hash_algorithm(EventlogMask *mask, const char *property, const char *name)
-{
-	static const struct
-	{
-		const char *name;
-		pg_cryptohash_type type;
-		int32		digits;
-	}			algorithms[] = {
-		{"MD5", PG_MD5, MD5_DIGEST_LENGTH * 2},
-		{"SHA-1", PG_SHA1, 40},
-		{"SHA1", PG_SHA1, 40},
-		{"SHA", PG_SHA1, 40},
-		{"SHA-224", PG_SHA224, PG_SHA224_DIGEST_LENGTH * 2},
-		{"SHA-256", PG_SHA256, PG_SHA256_DIGEST_LENGTH * 2},
-		{"SHA-384", PG_SHA384, PG_SHA384_DIGEST_LENGTH * 2},
-		{"SHA-512", PG_SHA512, PG_SHA512_DIGEST_LENGTH * 2},
-	};
-
-	for (int i = 0; i < (int) lengthof(algorithms); i++)
-	{
-		if (pg_strcasecmp(algorithms[i].name, name) == 0)
-		{
-			mask->algorithm = algorithms[i].type;
-			mask->length = algorithms[i].digits;
-			return;
-		}
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown hash algorithm \"%s\" in property \"%s\" of a capture", name, property),
-			 errhint("There are MD5, SHA-1, SHA-224, SHA-256, SHA-384 and SHA-512.")));
-}
-
-/* column.mask.hash.[v2.]ALGORITHM.with.salt.SALT; rest is after "hash." */
-static void
-read_hash_mask(EventlogMask *mask, const char *property, const char *rest)
-{
-	static const char middle[] = ".with.salt.";
-	const char *salt;
-
-	mask->kind = EVENTLOG_MASK_HASH;
-	mask->java_object = strncmp(rest, "v2.", 3) != 0;
-	if (!mask->java_object)
-		rest += 3;
-	salt = strstr(rest, middle);
-	if (salt == NULL || salt == rest)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unknown property \"%s\" of a capture", property),
-				 errhint("The form is column.mask.hash.v2.ALGORITHM.with.salt.SALT.")));
-	read_hash_algorithm(mask, property, pnstrdup(rest, salt - rest));
-	mask->salt = pstrdup(salt + strlen(middle));
-}
-
-/* column.mask.with.N.chars, column.truncate.to.N.chars; rest begins with N */
-static void
-read_length_mask(EventlogMask *mask, const char *property, const char *rest)
-{
-	const char *end = strstr(rest, ".chars");
-
-	if (end == NULL || strcmp(end, ".chars") != 0 || end == rest ||
-		strspn(rest, "0123456789") != (size_t) (end - rest))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unknown property \"%s\" of a capture", property),
-				 errhint("There are column.mask.with.N.chars and column.truncate.to.N.chars.")));
-	mask->length = (int32) read_int(property, pnstrdup(rest, end - rest), 0, 1000000);
-}
-
 /* Of the masks for a column the first is taken, in Debezium's order of the kinds. */
 static int
 compare_masks(const void *a, const void *b)
@@ -529,29 +457,13 @@ compare_masks(const void *a, const void *b)
 static void
 read_masks(Parser *parser)
 {
-	static const char chars[] = "column.mask.with.";
-	static const char hash[] = "column.mask.hash.";
-	static const char truncate[] = "column.truncate.to.";
-
 	parser->ec->masks = palloc0(sizeof(EventlogMask) * Max(parser->ngiven, 1));
 	for (int i = 0; i < parser->ngiven; i++)
 	{
 		Given	   *given = &parser->given[i];
 		EventlogMask *mask = &parser->ec->masks[parser->ec->nmasks];
 
-		if (strncmp(given->key, chars, strlen(chars)) == 0)
-		{
-			mask->kind = EVENTLOG_MASK_CHARS;
-			read_length_mask(mask, given->name, given->key + strlen(chars));
-		}
-		else if (strncmp(given->key, truncate, strlen(truncate)) == 0)
-		{
-			mask->kind = EVENTLOG_MASK_TRUNCATE;
-			read_length_mask(mask, given->name, given->key + strlen(truncate));
-		}
-		else if (strncmp(given->key, hash, strlen(hash)) == 0)
-			read_hash_mask(mask, given->name, given->key + strlen(hash));
-		else
+		if (!eventlog_mask_parse(mask, given->key))
 			continue;
 		eventlog_patterns_parse(&mask->columns, given->name, given->value);
 		parser->ec->nmasks++;
@@ -812,4 +724,12 @@ eventlog_capture_config_has_table(const EventlogCaptureConfig *config,
 		result = false;
 	pfree(full_name);
 	return result;
+}
+
+bool
+eventlog_capture_config_in_snapshot(const EventlogCaptureConfig *config, const char *name)
+{
+	const EventlogPatterns *included = &config->encoder->snapshot_include;
+
+	return included->n == 0 || eventlog_patterns_match(included, name);
 }

@@ -88,4 +88,8 @@ extern EventlogCaptureConfig *eventlog_capture_config_parse(Jsonb *config);
 extern bool eventlog_capture_config_has_table(const EventlogCaptureConfig *config,
 											  const char *schema, const char *name);
 
+/* Is it ("schema.table") in initial snapshots, by snapshot.include.collection.list? */
+extern bool eventlog_capture_config_in_snapshot(const EventlogCaptureConfig *config,
+												const char *name);
+
 #endif							/* EVENTLOG_CAPTURE_CONFIG_H */

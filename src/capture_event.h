@@ -106,6 +106,7 @@ typedef struct EventlogEncoderConfig
 	EventlogPatterns schema_exclude;
 	EventlogPatterns table_include;
 	EventlogPatterns table_exclude;
+	EventlogPatterns snapshot_include;
 	EventlogPatterns column_include;
 	EventlogPatterns column_exclude;
 	EventlogPatterns message_include;
@@ -363,6 +364,9 @@ extern void eventlog_convert_add_json(EventlogEncoder *encoder, const char *name
 									  const char *json, size_t len);
 
 /* --- capture_mask.c --- */
+
+/* Read a property's name; false if it is of no mask.  Raises if it is of a wrong one. */
+extern bool eventlog_mask_parse(EventlogMask *mask, const char *property);
 
 /* Find the mask for a column, whose full name is given. */
 extern void eventlog_mask_prepare(EventlogEncoder *encoder, EventlogField *field,

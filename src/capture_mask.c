@@ -13,8 +13,10 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "common/md5.h"
 #include "common/sha2.h"
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
 
 #include "capture_event.h"
 
@@ -24,6 +26,109 @@
 #define JAVA_LONGSTRING	'\x7C'
 
 #define MAX_DIGEST	PG_SHA512_DIGEST_LENGTH
+
+/* Asterisks, or characters that are left. */
+#define MAX_LENGTH	1000000
+
+/* --- the properties --- */
+
+static void
+read_hash_algorithm(EventlogMask *mask, const char *property, const char *name)
+{
+	static const struct
+	{
+		const char *name;
+		pg_cryptohash_type type;
+		int32		digits;
+	}			algorithms[] = {
+		{"MD5", PG_MD5, MD5_DIGEST_LENGTH * 2},
+		{"SHA-1", PG_SHA1, 40},
+		{"SHA1", PG_SHA1, 40},
+		{"SHA", PG_SHA1, 40},
+		{"SHA-224", PG_SHA224, PG_SHA224_DIGEST_LENGTH * 2},
+		{"SHA-256", PG_SHA256, PG_SHA256_DIGEST_LENGTH * 2},
+		{"SHA-384", PG_SHA384, PG_SHA384_DIGEST_LENGTH * 2},
+		{"SHA-512", PG_SHA512, PG_SHA512_DIGEST_LENGTH * 2},
+	};
+
+	for (int i = 0; i < (int) lengthof(algorithms); i++)
+	{
+		if (pg_strcasecmp(algorithms[i].name, name) == 0)
+		{
+			mask->algorithm = algorithms[i].type;
+			mask->length = algorithms[i].digits;
+			return;
+		}
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown hash algorithm \"%s\" in property \"%s\" of a capture", name, property),
+			 errhint("There are MD5, SHA-1, SHA-224, SHA-256, SHA-384 and SHA-512.")));
+}
+
+/* column.mask.hash.[v2.]ALGORITHM.with.salt.SALT; rest is after "hash." */
+static void
+read_hash_mask(EventlogMask *mask, const char *property, const char *rest)
+{
+	static const char middle[] = ".with.salt.";
+	const char *salt;
+
+	mask->kind = EVENTLOG_MASK_HASH;
+	mask->java_object = strncmp(rest, "v2.", 3) != 0;
+	if (!mask->java_object)
+		rest += 3;
+	salt = strstr(rest, middle);
+	if (salt == NULL || salt == rest)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown property \"%s\" of a capture", property),
+				 errhint("The form is column.mask.hash.v2.ALGORITHM.with.salt.SALT.")));
+	read_hash_algorithm(mask, property, pnstrdup(rest, salt - rest));
+	mask->salt = pstrdup(salt + strlen(middle));
+}
+
+/* column.mask.with.N.chars, column.truncate.to.N.chars; rest begins with N */
+static void
+read_length_mask(EventlogMask *mask, const char *property, const char *rest)
+{
+	const char *end = strstr(rest, ".chars");
+
+	if (end == NULL || strcmp(end, ".chars") != 0 || end == rest ||
+		strspn(rest, "0123456789") != (size_t) (end - rest))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown property \"%s\" of a capture", property),
+				 errhint("There are column.mask.with.N.chars and column.truncate.to.N.chars.")));
+	mask->length = MAX_LENGTH;
+	if (end - rest <= 6)
+		mask->length = pg_strtoint32(pnstrdup(rest, end - rest));
+}
+
+bool
+eventlog_mask_parse(EventlogMask *mask, const char *property)
+{
+	static const char chars[] = "column.mask.with.";
+	static const char hash[] = "column.mask.hash.";
+	static const char truncate[] = "column.truncate.to.";
+
+	if (strncmp(property, chars, strlen(chars)) == 0)
+	{
+		mask->kind = EVENTLOG_MASK_CHARS;
+		read_length_mask(mask, property, property + strlen(chars));
+	}
+	else if (strncmp(property, truncate, strlen(truncate)) == 0)
+	{
+		mask->kind = EVENTLOG_MASK_TRUNCATE;
+		read_length_mask(mask, property, property + strlen(truncate));
+	}
+	else if (strncmp(property, hash, strlen(hash)) == 0)
+		read_hash_mask(mask, property, property + strlen(hash));
+	else
+		return false;
+	return true;
+}
+
+/* --- the columns --- */
 
 /* Is it a type that JDBC calls CHAR or VARCHAR? */
 static bool
@@ -112,6 +217,8 @@ eventlog_mask_prepare(EventlogEncoder *encoder, EventlogField *field,
 		return;
 	}
 }
+
+/* --- values --- */
 
 static pg_noinline void
 hash_failed(pg_cryptohash_ctx *ctx)

@@ -130,6 +130,7 @@ static const EventlogWord one_words[] = {{"1", 0}, {NULL, 0}};
 static const EventlogWord replication_factor_words[] = {{"1", 0}, {"-1", 0}, {NULL, 0}};
 static const EventlogWord true_words[] = {{"true", 0}, {NULL, 0}};
 static const EventlogWord false_words[] = {{"false", 0}, {NULL, 0}};
+static const EventlogWord bool_words[] = {{"true", 0}, {"false", 0}, {NULL, 0}};
 static const EventlogWord disabled_words[] = {{"disabled", 0}, {NULL, 0}};
 static const EventlogWord source_words[] = {{"source", 0}, {NULL, 0}};
 static const EventlogWord none_words[] = {{"none", 0}, {NULL, 0}};
@@ -199,6 +200,7 @@ const EventlogProperty eventlog_properties[] = {
 	/* snapshots */
 	WORD("snapshot.mode", "initial", NULL, CONFIG(snapshot_mode), snapshot_words),
 	INT("snapshot.max.threads", "2", CONFIG(snapshot_threads), 1, 64),
+	PATTERNS("snapshot.include.collection.list", ENCODER(snapshot_include)),
 	SPECIAL("snapshot.select.statement.overrides"),
 	SPECIAL("snapshot.select.statement.overrides.*"),
 	STRING("signal.data.collection", NULL, CONFIG(signal_table)),
@@ -328,6 +330,7 @@ const EventlogProperty eventlog_properties[] = {
 	IGNORED("snapshot.locking.mode", none_words),
 	IGNORED("snapshot.isolation.mode", isolation_words),
 	IGNORED("snapshot.query.mode", select_all_words),
+	IGNORED("incremental.snapshot.allow.schema.changes", bool_words),
 	IGNORED("slot.drop.on.stop", false_words),
 	IGNORED("flush.lsn.source", true_words),
 
@@ -371,13 +374,10 @@ const EventlogProperty eventlog_properties[] = {
 	REFUSED("errors.deadletterqueue.context.headers.enable",
 			"Records of the dead-letter topic always have headers that say why."),
 	REFUSED("snapshot.lock.timeout.ms", "Set lock_timeout for the owner of the capture."),
-	REFUSED("snapshot.include.collection.list", "Use incremental snapshots for single tables."),
 	REFUSED("snapshot.tables.order.by.row.count", "Tables are read in parallel."),
 	REFUSED("snapshot.mode.*", CLASSES),
 	REFUSED("snapshot.locking.mode.*", CLASSES),
 	REFUSED("snapshot.query.mode.*", CLASSES),
-	REFUSED("incremental.snapshot.allow.schema.changes",
-			"Columns may change during an incremental snapshot."),
 	REFUSED("read.only", "Signals can be sent with eventlog.capture_signal() instead."),
 	REFUSED("signal.*", "Signals come from the signal table and eventlog.capture_signal()."),
 	REFUSED("notification.*", "Notifications go to a topic."),

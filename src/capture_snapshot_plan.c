@@ -432,6 +432,9 @@ eventlog_snapshot_plan(EventlogCapture *capture, EventlogEncoder *encoder,
 
 		if (!signals && !matches(request->patterns, candidate->name))
 			continue;
+		if (!signals && request->initial &&
+			!eventlog_capture_config_in_snapshot(capture->config, candidate->name))
+			continue;
 		if (all_tables)
 			*all_tables = lappend(*all_tables, candidate->name);
 		if (signals)
