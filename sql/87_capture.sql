@@ -47,7 +47,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'eventlog_create_capture';
 COMMENT ON FUNCTION eventlog.create_capture(text, name, text, jsonb) IS
 'capture the changes of a publication''s tables into topics, in Debezium''s format: first their rows, then every commit, exactly once.
-name: unique in the database; publication: says which tables, columns, rows and operations; topic_prefix: begins the topics'' names, "prefix.schema.table" (default: name); config: Debezium''s property names, see docs/capture.md.
+name: unique in the database; publication: says which tables, columns, rows and operations; topic_prefix: begins the topics'' names, "prefix.schema.table" (default: name); config: Debezium''s property names, see capture_properties() and docs/capture-config.md. With {"format": "outbox"} rows of an outbox table are events for the topics that they name, and so is pg_logical_emit_message(true, ''Order'', ''{"id": "1", "key": "o-1", "type": "Paid", "payload": {...}, "headers": {...}}''), for topic outbox.event.Order.
 Needs wal_level = logical, REPLICATION, SELECT on the tables, and CREATE on the schema of the topics. Returns at once: eventlog.captures tells how it goes.
 Errors: insufficient_privilege, undefined_object, duplicate_object, invalid_parameter_value, feature_not_supported, object_not_in_prerequisite_state';
 
