@@ -42,6 +42,7 @@
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -56,6 +57,10 @@
 #include "capture_window.h"
 #include "guc.h"
 
+/* How long a chunk waits for a table's lock, and when it is tried again. */
+#define LOCK_TIMEOUT		"1s"
+#define LOCKED_RETRY_MS		1000
+
 static EventlogCapture *capture = NULL;
 static EventlogCaptureSink *sink = NULL;
 static EventlogEncoder *encoder = NULL; /* of our own: tables may be described
@@ -64,6 +69,8 @@ static EventlogIncrementalState *state = NULL;
 
 static bool dirty = false;		/* the state is to be saved */
 static bool read_requested = false;
+static TimestampTz read_not_before = 0; /* a table was locked: it is tried again */
+static bool table_locked = false;
 
 /* The chunk that waits for its watermark. */
 static char chunk_id[EVENTLOG_UUID_LEN + 1];
@@ -197,6 +204,10 @@ eventlog_incremental_execute(const char *id, List *patterns, List *conditions,
 	bool		was_running = is_running();
 	ListCell   *lc;
 
+	/* raises if there is something wrong with a pattern */
+	foreach(lc, conditions)
+		(void) eventlog_capture_name_matches("", ((EventlogSnapshotCondition *) lfirst(lc))->pattern, true);
+
 	foreach(lc, names)
 	{
 		const char *filter = NULL;
@@ -232,6 +243,7 @@ eventlog_incremental_stop(List *patterns)
 {
 	if (!is_running())
 		return;
+	(void) expand(patterns);	/* raises if there is something wrong with one */
 	eventlog_state_add_stop(state, patterns == NIL ? list_make1(".*") : patterns);
 	dirty = true;
 }
@@ -672,7 +684,10 @@ run_query(void *arg)
 	return true;
 }
 
-/* Run something that a signal can have made fail; false if it has. */
+/*
+ * Run something that a signal can have made fail; false if it has.  Who waits
+ * long for a table that is locked would keep the stream waiting, too.
+ */
 static bool
 try(bool (*what) (void *arg), void *arg)
 {
@@ -703,7 +718,9 @@ try(bool (*what) (void *arg), void *arg)
 		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
 			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES)
 			ReThrowError(error);
-		ereport(LOG,
+		table_locked = error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+			error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
+		ereport(table_locked ? DEBUG1 : LOG,
 				(errmsg("capture \"%s\": incremental snapshot of a table is given up: %s",
 						capture->name, error->message)));
 		FreeErrorData(error);
@@ -910,6 +927,8 @@ read_rows(void)
 		CHECK_FOR_INTERRUPTS();
 		if (status == NULL)
 			status = chunk.nkeys > 0 ? read_by_key(&chunk) : read_without_key(&chunk);
+		if (table_locked)
+			return;
 		if (status == NULL)
 		{
 			state->position.rows += chunk.rows;
@@ -938,8 +957,18 @@ read_chunk(void)
 	write_open();
 	wait_for_visibility();
 	begin_transaction(true);
+	table_locked = false;
+	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
 	read_rows();
 	end_transaction();
+	if (table_locked)
+	{
+		drop_window();
+		read_requested = true;
+		read_not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOCKED_RETRY_MS);
+		return;
+	}
 	chunk_pending = true;
 	window_open = !by_rows();
 	dirty = true;
@@ -983,7 +1012,9 @@ run_blocking(void)
 bool
 eventlog_incremental_is_due(void)
 {
-	return read_requested || state->blocking != NIL;
+	if (state->blocking != NIL)
+		return true;
+	return read_requested && (read_not_before == 0 || GetCurrentTimestamp() >= read_not_before);
 }
 
 void
@@ -995,6 +1026,7 @@ eventlog_incremental_work(void)
 	if (read_requested)
 	{
 		read_requested = false;
+		read_not_before = 0;
 		read_chunk();
 	}
 	eventlog_notify_defer(false);

@@ -354,6 +354,21 @@ same_as_topic('c', 'live', 'changes while a chunk waited');
 is(sql(q{SELECT count(*) FROM topics."c.public.live" WHERE value->>'op' = 'r' AND key->>'id' IN ('1', '2', '3')}),
 	'0', 'rows that have changed meanwhile are left out');
 is(reads('c.public.live', 'incremental'), '19997 of 19997', 'the others were read, once');
+
+# A table that is locked keeps its own rows waiting, but not the stream.
+sql('CREATE TABLE other (id int PRIMARY KEY); ALTER PUBLICATION live ADD TABLE other');
+my $locker = start_client($node, 'BEGIN; LOCK TABLE live; SELECT pg_sleep(1000); COMMIT', name => 'locker');
+wait_for_backend($node, 'locker', "wait_event = 'PgSleep'");
+execute('c', '{"data-collections": ["public.live"]}');
+sql('INSERT INTO other VALUES (1)');
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM eventlog.topics WHERE topic = 'c.public.other'})
+  or die 'the stream stands still';
+isnt(signal_state('c'), '', 'a locked table is waited for, beside the stream');
+sql(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'locker'});
+finish_client($locker);
+snapshots_done('c');
+same_as_topic('c', 'live', 'and then it is read');
+sql('ALTER PUBLICATION live DROP TABLE other');
 drop('c');
 
 # A commit that is in the WAL, but not visible yet: with a synchronous standby
