@@ -175,11 +175,30 @@ same_as_topic('c', 'small', 'a small table');
 is(sql(q{SELECT snapshot_tables || ' ' || snapshot_tables_done FROM eventlog.captures}), '3 3', 'progress');
 drop('c');
 
-# The server has no process to spare: the appender reads alone.
-create('c', 'p', '{"snapshot.max.threads": "1"}');
+# The server has no process to spare: the appender reads alone, and there is not
+# even one to decode afterwards.
+set_conf('max_worker_processes = 3');
+$node->restart;
+sql(q{SELECT eventlog.create_capture('c', 'p', config => '{"snapshot.max.threads": "3"}')});
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM eventlog.topics WHERE topic = 'c.public.big'})
+  or die 'the tables are not read';
 is(markers('c'), $markers, 'the appender reads alone');
 same_as_topic('c', 'big', 'read alone');
+wait_until('c', q{last_error LIKE '%max_worker_processes%'});
+set_conf('max_worker_processes = 16');
+$node->restart;
+wait_until('c', 'streaming');
+is(sql(q{SELECT count(*) FROM topics."c.public.big"}), '54000', 'and it goes on when there is one');
 drop('c');
+
+# Some of those that are wanted.
+set_conf('max_worker_processes = 5');
+$node->restart;
+create('c', 'p', '{"snapshot.max.threads": "8"}');
+is(markers('c'), $markers, 'fewer readers than wanted');
+drop('c');
+set_conf('max_worker_processes = 16');
+$node->restart;
 
 # A terminated reader, and one that leaves the leader behind.
 pause_at('capture-reader');
