@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "mb/pg_wchar.h"
+#include "replication/origin.h"
 #include "storage/shmem.h"
 
 #include "capture_slot.h"
@@ -174,13 +175,25 @@ eventlog_capture_wake(XLogRecPtr lsn)
 	{
 		EventlogCaptureSlot *slot = &eventlog_captures->slots[i];
 
-		if (slot->decoder_latch != NULL && pg_atomic_exchange_u32(&slot->asleep, 0) != 0)
+		if (slot->decoder_latch == NULL || pg_atomic_read_u64(&slot->decoded_lsn) >= lsn)
+			continue;			/* commits that are flushed together come one by one */
+		if (pg_atomic_exchange_u32(&slot->asleep, 0) != 0)
 		{
 			pg_atomic_sub_fetch_u32(&eventlog_captures->nasleep, 1);
 			SetLatch(slot->decoder_latch);
 		}
 	}
 	LWLockRelease(eventlog_shared->lock);
+}
+
+/*
+ * What an appender commits under its replication origin is of no decoder's
+ * concern: it is in topics, which are not captured.
+ */
+static bool
+is_own_append(void)
+{
+	return eventlog_capture_my_slot() != NULL && replorigin_session_origin != InvalidRepOriginId;
 }
 
 /* Nothing here can raise or allocate. */
@@ -191,7 +204,8 @@ at_end_of_transaction(XactEvent event, void *arg)
 		eventlog_captures == NULL || XactLastCommitEnd == told_lsn)
 		return;
 	told_lsn = XactLastCommitEnd;
-	eventlog_capture_wake(told_lsn);
+	if (!is_own_append())
+		eventlog_capture_wake(told_lsn);
 }
 
 void

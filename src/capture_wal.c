@@ -9,6 +9,9 @@
  * itself, but not more often than every few milliseconds.  What nobody tells of
  * is found by looking now and then.
  *
+ * To be woken costs both sides, and it cannot be worth it for every commit when
+ * hundreds come in a second: then the reader lets some come together.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -33,6 +36,13 @@
 #define IDLE_SLEEP_MS		500
 #define BUSY_MS				1000
 
+/*
+ * If waits are not longer than this on average, the reader first sleeps a while
+ * without being woken.
+ */
+#define OFTEN_US			4000
+#define LINGER_MS			5
+
 /* How often "pause" is called while there is WAL to read. */
 #define PAUSE_INTERVAL_MS	10
 
@@ -41,6 +51,9 @@ static void (*my_pause) (bool caught_up) = NULL;
 static TimestampTz last_flush = 0;
 static TimestampTz last_wal = 0;
 static TimestampTz last_pause = 0;
+static TimestampTz last_wake = 0;	/* when it last had waited */
+static int64 mean_wait_us = IDLE_SLEEP_MS * 1000;	/* time between waits, what was
+													 * slept anyway left out */
 
 void
 eventlog_wal_wait_setup(EventlogCaptureSlot *slot, void (*pause) (bool caught_up))
@@ -91,16 +104,26 @@ wake_up(void)
 static void
 wait_for(XLogRecPtr lsn)
 {
+	bool		linger = mean_wait_us < OFTEN_US;
+	int64		lingered_us = linger ? LINGER_MS * 1000 : 0;
+	TimestampTz now;
+
 	while (GetFlushRecPtr(NULL) < lsn)
 	{
-		TimestampTz now;
 		int64		wait_ms;
 
 		eventlog_worker_check();
 		my_pause(true);
+		ResetLatch(MyLatch);
+		if (linger)
+		{
+			/* not on the latch, which the appender sets as it reads the queue */
+			linger = false;
+			pg_usleep(LINGER_MS * 1000L);
+			continue;
+		}
 
 		/* from here on commits wake us; they may have come before */
-		ResetLatch(MyLatch);
 		fall_asleep();
 		now = GetCurrentTimestamp();
 		wait_ms = flush_commits(GetFlushRecPtr(NULL), now);
@@ -113,6 +136,9 @@ wait_for(XLogRecPtr lsn)
 		}
 		wake_up();
 	}
+	now = GetCurrentTimestamp();
+	mean_wait_us += (Min(now - last_wake - lingered_us, IDLE_SLEEP_MS * 1000) - mean_wait_us) / 8;
+	last_wake = now;
 }
 
 int
