@@ -26,6 +26,7 @@
 #	latency		from a commit to a waiting consumer
 #	waiters		a thousand sessions that wait
 #	members		members and consumers of a group
+#	capture		row changes into topics
 #
 # Settings, from the environment:
 #	COUNT		records of a bulk measurement: 1000000
@@ -36,6 +37,11 @@
 #	WAL_MB		WAL of recovery: 1024
 #	WAITERS		sessions that wait: 1000
 #	MINUTES		how long positions are committed under an old snapshot: 10
+#	CAPTURE		what of capture: backlog live latency big tpcb idle snapshot
+#	BIG_MB		one transaction of capture: 1024
+#	SNAPSHOT_ROWS	rows of capture's snapshot: 2000000
+#	IDLE_SECONDS	how long an idle capture is watched: 60
+#	SCALE		of pgbench's tables for capture: 20
 #	OUT			file for the report: docs/benchmarks.md if all parts are run,
 #				else none
 #	PGMQ_SQL	pgmq's install script, if pgmq is to be measured
@@ -45,7 +51,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 . test/server.sh
 
-all="insert commit concurrent scan random size kafka queue outbox memory topics retention compaction inspect dump lookup recovery positions latency waiters members"
+all="insert commit concurrent scan random size kafka queue outbox memory topics retention compaction inspect dump lookup recovery positions latency waiters members capture"
 parts=${*:-$all}
 for part in $parts; do
 	case " $all " in
@@ -53,6 +59,7 @@ for part in $parts; do
 		*) die "There is no part \"$part\"; parts are: $all" ;;
 	esac
 done
+quoted() { case $1 in *" "*) printf "'%s'" "$1" ;; *) printf %s "$1" ;; esac; }
 has() { case " $parts " in *" $1 "*) return 0 ;; esac; return 1; }
 
 report=${OUT:-}
@@ -67,11 +74,14 @@ need() {
 	[ -e "$2" ] || missing+=("$1")
 }
 version=$("$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
-if has kafka || has latency || has waiters || has members; then
+if has kafka || has latency || has waiters || has members || has capture; then
 	need libpq-dev "$("$PG_CONFIG" --includedir)/libpq-fe.h"
 fi
 if has queue; then
 	need "postgresql-$version-pgq3" "$("$PG_CONFIG" --sharedir)/extension/pgq.control"
+fi
+if has capture; then
+	need "postgresql-$version-wal2json" "$("$PG_CONFIG" --pkglibdir)/wal2json.so"
 fi
 if [ ${#missing[@]} -gt 0 ]; then
 	say "These packages are missing and will be installed with apt-get: ${missing[*]}"
@@ -100,6 +110,10 @@ if has latency || has waiters || has members; then
 	"${CC:-cc}" -O2 -Wall test/bench/group_client.c -o "$STAGE/bench/group_client" \
 		-I"$("$PG_CONFIG" --includedir)" -L"$("$PG_CONFIG" --libdir)" -lpq
 fi
+if has capture; then
+	"${CC:-cc}" -O2 -Wall test/bench/capture_client.c -o "$STAGE/bench/capture_client" \
+		-I"$("$PG_CONFIG" --includedir)" -L"$("$PG_CONFIG" --libdir)" -lpq -lpthread
+fi
 if { has queue || has members; } && [ -n "${PGMQ_SQL:-}" ]; then
 	cp "$PGMQ_SQL" "$STAGE/bench/pgmq.sql"
 fi
@@ -111,8 +125,8 @@ if commit=$(git rev-parse --short HEAD 2>/dev/null); then
 fi
 command="make bench"
 [ $# -eq 0 ] || command="test/bench/run.sh $*"
-for setting in COUNT ROUNDS SECONDS_EACH KEYS RETENTION_MB WAL_MB MINUTES WAITERS; do
-	[ -z "${!setting:-}" ] || command="$setting=${!setting} $command"
+for setting in COUNT ROUNDS SECONDS_EACH KEYS RETENTION_MB WAL_MB MINUTES WAITERS CAPTURE BIG_MB SNAPSHOT_ROWS IDLE_SECONDS SCALE; do
+	[ -z "${!setting:-}" ] || command="$setting=$(quoted "${!setting}") $command"
 done
 [ -z "${PGMQ_SQL:-}" ] || command="PGMQ_SQL=pgmq.sql $command"
 
@@ -124,6 +138,9 @@ done
 	printf 'KEYS=%q\nRETENTION_MB=%q\nWAL_MB=%q\nMINUTES=%q\n' \
 		"${KEYS:-${COUNT:-1000000}}" "${RETENTION_MB:-256}" "${WAL_MB:-1024}" "${MINUTES:-10}"
 	printf 'WAITERS=%q\n' "${WAITERS:-1000}"
+	printf 'CAPTURE=%q\nBIG_MB=%q\nSNAPSHOT_ROWS=%q\nIDLE_SECONDS=%q\nSCALE=%q\n' \
+		"${CAPTURE:-backlog live latency big tpcb idle snapshot}" "${BIG_MB:-1024}" \
+		"${SNAPSHOT_ROWS:-2000000}" "${IDLE_SECONDS:-60}" "${SCALE:-20}"
 	printf 'REVISION=%q\nCOMMAND=%q\n' "$revision" "$command"
 } >"$STAGE/bench/settings"
 [ "$(id -u)" != 0 ] || chown -R postgres: "$STAGE/bench"

@@ -9,6 +9,7 @@ cd "$STAGE/src"
 . test/bench/life.sh
 . test/bench/groups.sh
 . test/bench/members.sh
+. test/bench/capture.sh
 
 server_init <<CONF
 shared_buffers = 1GB
