@@ -646,6 +646,25 @@ check_topic_name(const char *property, const char *name)
 }
 
 static void
+needs_json(const char *property)
+{
+	bad_value(property, "true", "false, unless the converter is JsonConverter");
+}
+
+/*
+ * In Kafka Connect a JSON converter that a connector names for itself, and does
+ * not say otherwise, has schemas.
+ */
+static void
+read_schemas(Parser *parser, const char *converter, EventlogConverter kind, bool *schemas)
+{
+	if (parser->config->compatible && kind == EVENTLOG_CONVERTER_JSON &&
+		find_given(parser, converter) != NULL &&
+		find_given(parser, psprintf("%s.schemas.enable", converter)) == NULL)
+		*schemas = true;
+}
+
+static void
 check_together(Parser *parser)
 {
 	EventlogCaptureConfig *config = parser->config;
@@ -676,10 +695,14 @@ check_together(Parser *parser)
 		not_supported(ec->key_converter != EVENTLOG_CONVERTER_JSON ? "key.converter" :
 					  "value.converter",
 					  "The string converter is for format \"outbox\".");
-	if (config->format == EVENTLOG_FORMAT_OUTBOX && (ec->key_schemas || ec->value_schemas))
-		not_supported(ec->key_schemas ? "key.converter.schemas.enable" :
-					  "value.converter.schemas.enable",
-					  "Format \"outbox\" writes no schemas.");
+	if (ec->key_schemas && ec->key_converter != EVENTLOG_CONVERTER_JSON)
+		needs_json("key.converter.schemas.enable");
+	if (ec->value_schemas && ec->value_converter != EVENTLOG_CONVERTER_JSON)
+		needs_json("value.converter.schemas.enable");
+	if (ec->header_schemas && ec->header_converter != EVENTLOG_CONVERTER_JSON)
+		needs_json("header.converter.schemas.enable");
+	if (ec->value_schemas && ec->outbox_expand)
+		not_supported("table.expand.json.payload", "There are no schemas of expanded payloads.");
 }
 
 EventlogCaptureConfig *
@@ -703,6 +726,11 @@ eventlog_capture_config_parse(Jsonb *json)
 	read_key_columns(&parser);
 	read_channels(&parser);
 	read_format_properties(&parser);
+	read_schemas(&parser, "key.converter", parser.ec->key_converter, &parser.ec->key_schemas);
+	read_schemas(&parser, "value.converter", parser.ec->value_converter,
+				 &parser.ec->value_schemas);
+	read_schemas(&parser, "header.converter", parser.ec->header_converter,
+				 &parser.ec->header_schemas);
 	check_together(&parser);
 	return parser.config;
 }

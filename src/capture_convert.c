@@ -80,45 +80,81 @@ eventlog_convert_unquote(EventlogBuf *out, const char *json, size_t len)
 	}
 }
 
-void
-eventlog_convert_add_text(EventlogEncoder *encoder, const char *name,
-							   const char *value, int32 len)
-{
-	EventlogBuf *json = &encoder->scratch;
+#define STRING_SCHEMA		"{\"type\":\"string\",\"optional\":false}"
+#define NULL_STRING_SCHEMA	"{\"type\":\"string\",\"optional\":true}"
 
-	if (len < 0 && encoder->config->compatible &&
-		encoder->ec->header_converter == EVENTLOG_CONVERTER_JSON)
+/* {"schema":…,"payload":…} into encoder->framed */
+void
+eventlog_convert_frame(EventlogEncoder *encoder, EventlogText schema, const char *json, size_t len)
+{
+	EventlogBuf *out = &encoder->framed;
+
+	out->len = 0;
+	eventlog_json_literal(out, "{\"schema\":");
+	eventlog_json_text(out, schema);
+	eventlog_json_literal(out, ",\"payload\":");
+	eventlog_json_raw(out, json, len);
+	eventlog_json_literal(out, "}");
+}
+
+/* A header of JSON, within its schema if headers have one. */
+static void
+add_header(EventlogEncoder *encoder, const char *name, EventlogText schema, const char *json,
+		   size_t len)
+{
+	if (encoder->ec->header_schemas)
 	{
-		value = "null";			/* JSON's, not Kafka's */
-		len = 4;
+		eventlog_convert_frame(encoder, schema, json, len);
+		json = encoder->framed.data;
+		len = encoder->framed.len;
 	}
-	else if (len >= 0 && encoder->ec->header_converter == EVENTLOG_CONVERTER_JSON)
-	{
-		json->len = 0;
-		eventlog_json_string(json, value, len);
-		value = json->data;
-		len = (int32) json->len;
-	}
-	eventlog_batch_add_header(&encoder->headers, name, (int32) strlen(name), value, len);
+	eventlog_batch_add_header(&encoder->headers, name, (int32) strlen(name), json, (int32) len);
 }
 
 void
-eventlog_convert_add_json(EventlogEncoder *encoder, const char *name, const char *json,
-						  size_t len)
+eventlog_convert_add_text(EventlogEncoder *encoder, const char *name,
+						  const char *value, int32 len)
+{
+	EventlogText schema = {STRING_SCHEMA, sizeof(STRING_SCHEMA) - 1};
+	EventlogText null_schema = {NULL_STRING_SCHEMA, sizeof(NULL_STRING_SCHEMA) - 1};
+	EventlogBuf *json = &encoder->scratch;
+
+	if (encoder->ec->header_converter != EVENTLOG_CONVERTER_JSON)
+		eventlog_batch_add_header(&encoder->headers, name, (int32) strlen(name), value, len);
+	else if (len < 0)
+		eventlog_convert_add_json(encoder, name, null_schema, "null", 4);
+	else
+	{
+		json->len = 0;
+		eventlog_json_string(json, value, len);
+		add_header(encoder, name, schema, json->data, json->len);
+	}
+}
+
+void
+eventlog_convert_add_json(EventlogEncoder *encoder, const char *name, EventlogText schema,
+						  const char *json, size_t len)
 {
 	EventlogBuf *text = &encoder->scratch;
+	bool		is_null = len == 4 && memcmp(json, "null", 4) == 0;
 
-	if (len == 4 && memcmp(json, "null", 4) == 0)
-	{
-		eventlog_convert_add_text(encoder, name, NULL, -1);
-		return;
-	}
-	if (encoder->ec->header_converter != EVENTLOG_CONVERTER_JSON)
+	if (encoder->ec->header_converter != EVENTLOG_CONVERTER_JSON && !is_null)
 	{
 		text->len = 0;
 		eventlog_convert_unquote(text, json, len);
-		json = text->data;
-		len = text->len;
+		eventlog_batch_add_header(&encoder->headers, name, (int32) strlen(name),
+								  text->data, (int32) text->len);
 	}
-	eventlog_batch_add_header(&encoder->headers, name, (int32) strlen(name), json, (int32) len);
+	else if (is_null && (encoder->ec->header_converter != EVENTLOG_CONVERTER_JSON ||
+						 (!encoder->config->compatible && !encoder->ec->header_schemas)))
+		eventlog_batch_add_header(&encoder->headers, name, (int32) strlen(name), NULL, -1);
+	else
+		add_header(encoder, name, schema, json, len);
+}
+
+void
+eventlog_convert_add_key(EventlogEncoder *encoder, const EventlogEncoderTable *table,
+						 const char *name, const char *json, size_t len)
+{
+	add_header(encoder, name, table->key_schema, json, len);
 }

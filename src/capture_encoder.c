@@ -72,6 +72,7 @@ eventlog_encoder_create(const EventlogCaptureConfig *config, const char *prefix,
 	make_buffer(&encoder->other_key);
 	make_buffer(&encoder->scratch);
 	make_buffer(&encoder->source_field);
+	make_buffer(&encoder->framed);
 	make_buffer(&encoder->context_headers);
 	make_buffer(&encoder->source_head);
 	make_buffer(&encoder->source_times);

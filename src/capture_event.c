@@ -67,11 +67,12 @@ init_context_headers(EventlogEncoder *encoder)
 
 /* The headers of a row's event: the other key, if that has changed, and the context. */
 static int32
-write_headers(EventlogEncoder *encoder, const char *name, const char *key, size_t len)
+write_headers(EventlogEncoder *encoder, const EventlogEncoderTable *table, const char *name,
+			  const char *key, size_t len)
 {
 	encoder->headers.len = 0;
 	if (name != NULL)
-		eventlog_batch_add_header(&encoder->headers, name, (int32) strlen(name), key, (int32) len);
+		eventlog_convert_add_key(encoder, table, name, key, len);
 	return eventlog_event_context_headers(encoder) + (name != NULL ? 1 : 0);
 }
 
@@ -264,7 +265,7 @@ eventlog_event_write_key(EventlogBuf *out, EventlogEncoder *encoder, EventlogEnc
 {
 	schema = schema && encoder->ec->key_schemas;
 	if (schema)
-		eventlog_json_text(out, table->key_schema);
+		eventlog_json_text(out, table->key_head);
 	write_row(out, table->keys, table->nkeys, row, kind, NULL);
 	if (schema)
 		eventlog_json_literal(out, "}");
@@ -300,7 +301,7 @@ write_envelope(EventlogEncoder *encoder, EventlogEncoderTable *table, char op,
 	EventlogBuf *out = &encoder->value;
 
 	out->len = 0;
-	eventlog_json_text(out, table->value_schema);
+	eventlog_json_text(out, table->value_head);
 	if (old_kind == 0)
 		eventlog_json_literal(out, "{\"before\":null,\"after\":");
 	else
@@ -322,7 +323,7 @@ write_envelope(EventlogEncoder *encoder, EventlogEncoderTable *table, char op,
 	eventlog_json_literal(out, ",\"op\":\"");
 	eventlog_json_raw(out, &op, 1);
 	write_clock(out, encoder);
-	if (table->value_schema.len > 0)
+	if (table->value_head.len > 0)
 		eventlog_json_literal(out, "}");
 }
 
@@ -363,7 +364,7 @@ eventlog_event_row(EventlogEncoder *encoder, EventlogEncoderTable *table, char o
 	bool		has_key = set_key(encoder, table, row, 'N');
 
 	write_envelope(encoder, table, op, source, 0, NULL, row);
-	emit_row(encoder, table, has_key, true, write_headers(encoder, NULL, NULL, 0));
+	emit_row(encoder, table, has_key, true, write_headers(encoder, table, NULL, NULL, 0));
 }
 
 /* Delete and tombstone, which say the key that a row has got instead, if any. */
@@ -377,7 +378,7 @@ emit_delete(EventlogEncoder *encoder, EventlogEncoderTable *table, const Eventlo
 	if (row != NULL)
 		set_other_key(encoder, table, row, 'N');
 	write_envelope(encoder, table, 'd', source, old_kind, old, NULL);
-	nheaders = write_headers(encoder, row == NULL ? NULL : EVENTLOG_HEADER_NEW_KEY,
+	nheaders = write_headers(encoder, table, row == NULL ? NULL : EVENTLOG_HEADER_NEW_KEY,
 							 encoder->other_key.data, encoder->other_key.len);
 	emit_row(encoder, table, has_key, true, nheaders);
 	if (encoder->ec->tombstones)
@@ -435,7 +436,7 @@ eventlog_event_update(EventlogEncoder *encoder, EventlogEncoderTable *table,
 			return;
 		has_key = set_key(encoder, table, row, 'N');
 		write_envelope(encoder, table, 'u', source, old_kind, old, row);
-		emit_row(encoder, table, has_key, true, write_headers(encoder, NULL, NULL, 0));
+		emit_row(encoder, table, has_key, true, write_headers(encoder, table, NULL, NULL, 0));
 		return;
 	}
 
@@ -448,7 +449,7 @@ eventlog_event_update(EventlogEncoder *encoder, EventlogEncoderTable *table,
 		has_key = set_key(encoder, table, row, 'N');
 		write_envelope(encoder, table, 'c', source, 0, old, row);
 		emit_row(encoder, table, has_key, true,
-				 write_headers(encoder, EVENTLOG_HEADER_OLD_KEY, encoder->other_key.data,
+				 write_headers(encoder, table, EVENTLOG_HEADER_OLD_KEY, encoder->other_key.data,
 							   encoder->other_key.len));
 	}
 }
@@ -465,7 +466,7 @@ eventlog_event_truncate(EventlogEncoder *encoder, EventlogEncoderTable *table,
 						const EventlogSource *source)
 {
 	write_envelope(encoder, table, 't', source, 0, NULL, NULL);
-	emit_row(encoder, table, false, true, write_headers(encoder, NULL, NULL, 0));
+	emit_row(encoder, table, false, true, write_headers(encoder, table, NULL, NULL, 0));
 }
 
 /* --- templates --- */

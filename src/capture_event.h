@@ -96,6 +96,7 @@ typedef struct EventlogEncoderConfig
 	EventlogConverter header_converter;
 	bool		key_schemas;
 	bool		value_schemas;
+	bool		header_schemas;
 	EventlogNameMode field_names;
 	EventlogNameMode schema_names;
 	char	   *delimiter;
@@ -168,6 +169,7 @@ typedef struct EventlogField
 	bool		not_null;
 	const char *placeholder;
 	char	   *name;			/* adjusted */
+	EventlogText schema;		/* of an outbox, if schemas are on */
 } EventlogField;
 
 struct EventlogEncoderTable
@@ -191,9 +193,10 @@ struct EventlogEncoderTable
 	int			nrow_keys;		/* what tells rows apart: the keys, unless */
 	EventlogField *row_keys;	/* message.key.columns chose those */
 
-	EventlogText source;		/* "schema":…,"table":…,"txId": */
-	EventlogText key_schema;	/* {"schema":…,"payload": or empty */
-	EventlogText value_schema;
+	EventlogText source;		/* "schema":...,"table":...,"txId": */
+	EventlogText key_schema;	/* of a key; empty if not needed */
+	EventlogText key_head;		/* {"schema":...,"payload": or empty */
+	EventlogText value_head;
 
 	struct EventlogOutbox *outbox;	/* format outbox: its columns */
 
@@ -235,6 +238,7 @@ struct EventlogEncoder
 	EventlogBuf other_key;		/* the old key of an update */
 	EventlogBuf scratch;
 	EventlogBuf source_field;	/* a field of the flat form */
+	EventlogBuf framed;			/* a header, key or value within its schema */
 	struct timespec now;
 
 	EventlogBuf context_headers;	/* encoded */
@@ -361,7 +365,15 @@ extern void eventlog_convert_unquote(EventlogBuf *out, const char *json, size_t 
 extern void eventlog_convert_add_text(EventlogEncoder *encoder, const char *name,
 									  const char *value, int32 len);
 extern void eventlog_convert_add_json(EventlogEncoder *encoder, const char *name,
-									  const char *json, size_t len);
+									  EventlogText schema, const char *json, size_t len);
+
+/* ... that is the JSON of a row's key. */
+extern void eventlog_convert_add_key(EventlogEncoder *encoder, const EventlogEncoderTable *table,
+									 const char *name, const char *json, size_t len);
+
+/* JSON within its schema, into encoder->framed. */
+extern void eventlog_convert_frame(EventlogEncoder *encoder, EventlogText schema,
+								   const char *json, size_t len);
 
 /* --- capture_mask.c --- */
 
@@ -387,6 +399,9 @@ extern const char *const eventlog_event_schema_notification_value;
 extern const char *const eventlog_event_schema_message_key;
 extern const char *eventlog_event_schema_message_value(EventlogBinaryMode mode);
 
+/* The schema of a field by itself, as a text of the current context. */
+extern EventlogText eventlog_event_schema_field(EventlogEncoder *encoder,
+												const EventlogField *field);
 extern void eventlog_event_schema_prepare(EventlogEncoder *encoder, EventlogEncoderTable *table);
 
 /* --- capture_metadata.c --- */

@@ -203,6 +203,25 @@ as_text(const EventlogBuf *out)
 	return text;
 }
 
+EventlogText
+eventlog_event_schema_field(EventlogEncoder *encoder, const EventlogField *field)
+{
+	EventlogBuf *out = &encoder->scratch;
+	EventlogText schema;
+	size_t		end;
+
+	out->len = 0;
+	eventlog_json_string(out, field->name, (int32) strlen(field->name));
+	end = out->len + strlen(",\"field\":") + 1;
+	out->len = 0;
+	eventlog_value_write_schema(out, field->plan, field->name, false);
+	Assert(out->len > end);
+	out->len -= end;
+	eventlog_json_literal(out, "}");
+	schema = as_text(out);
+	return schema;
+}
+
 void
 eventlog_event_schema_prepare(EventlogEncoder *encoder, EventlogEncoderTable *table)
 {
@@ -211,15 +230,17 @@ eventlog_event_schema_prepare(EventlogEncoder *encoder, EventlogEncoderTable *ta
 								  table->shown_schema, encoder->ec->delimiter,
 								  table->shown_table);
 
-	if (encoder->ec->key_schemas && table->nkeys > 0)
+	if ((encoder->ec->key_schemas || encoder->ec->header_schemas) && table->nkeys > 0)
 	{
 		out->len = 0;
-		eventlog_json_literal(out, "{\"schema\":");
 		write_struct(out, table->desc, table->keys, table->nkeys, true);
 		eventlog_json_literal(out, ",\"optional\":false");
 		write_name(out, encoder, record, "Key");
-		eventlog_json_literal(out, "},\"payload\":");
+		eventlog_json_literal(out, "}");
 		table->key_schema = as_text(out);
+		eventlog_convert_frame(encoder, table->key_schema, "", 0);
+		table->key_head = as_text(&encoder->framed);
+		table->key_head.len--;	/* the brace */
 	}
 	if (encoder->ec->value_schemas && encoder->config->format == EVENTLOG_FORMAT_FLAT)
 	{
@@ -231,7 +252,7 @@ eventlog_event_schema_prepare(EventlogEncoder *encoder, EventlogEncoderTable *ta
 		eventlog_json_literal(out, "],\"optional\":true");
 		write_name(out, encoder, record, "Value");
 		eventlog_json_literal(out, "},\"payload\":");
-		table->value_schema = as_text(out);
+		table->value_head = as_text(out);
 	}
 	if (encoder->ec->value_schemas && encoder->config->format == EVENTLOG_FORMAT_DEBEZIUM)
 	{
@@ -243,6 +264,6 @@ eventlog_event_schema_prepare(EventlogEncoder *encoder, EventlogEncoderTable *ta
 		eventlog_json_literal(out, ENVELOPE_TAIL);
 		write_name(out, encoder, table->topic->name, "Envelope");
 		eventlog_json_literal(out, ",\"version\":2},\"payload\":");
-		table->value_schema = as_text(out);
+		table->value_head = as_text(out);
 	}
 }

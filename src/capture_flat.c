@@ -70,6 +70,8 @@ static const struct
 	[FLAT_TRANSACTION_TABLE_ORDER] = {"transaction.data_collection_order", false},
 };
 
+#define TEXT_SCHEMA		"{\"type\":\"string\",\"optional\":true}"
+#define NUMBER_SCHEMA	"{\"type\":\"int64\",\"optional\":true}"
 #define DELETED_FIELD	"\"__deleted\":"
 
 int
@@ -211,14 +213,17 @@ write_headers(EventlogEncoder *encoder, EventlogEncoderTable *table, char op,
 			  const EventlogSource *source, const char *key_header, bool tombstone)
 {
 	const EventlogEncoderConfig *ec = encoder->ec;
+	EventlogText text_schema = {TEXT_SCHEMA, sizeof(TEXT_SCHEMA) - 1};
+	EventlogText number_schema = {NUMBER_SCHEMA, sizeof(NUMBER_SCHEMA) - 1};
+	EventlogText schema;
 	EventlogBuf *json = &encoder->source_field;
 	int32		n = 0;
 
 	encoder->headers.len = 0;
 	if (key_header != NULL)
 	{
-		eventlog_batch_add_header(&encoder->headers, key_header, (int32) strlen(key_header),
-								  encoder->other_key.data, (int32) encoder->other_key.len);
+		eventlog_convert_add_key(encoder, table, key_header, encoder->other_key.data,
+								 encoder->other_key.len);
 		n++;
 	}
 	n += eventlog_event_context_headers(encoder);
@@ -228,7 +233,9 @@ write_headers(EventlogEncoder *encoder, EventlogEncoderTable *table, char op,
 			continue;
 		json->len = 0;
 		write_field(json, encoder, table, op, source, ec->flat_headers[i].what);
-		eventlog_convert_add_json(encoder, ec->flat_headers[i].alias, json->data, json->len);
+		schema = flat_fields[ec->flat_headers[i].what].is_text ? text_schema : number_schema;
+		eventlog_convert_add_json(encoder, ec->flat_headers[i].alias, schema, json->data,
+								  json->len);
 		n++;
 	}
 	return n;
@@ -254,7 +261,7 @@ write_value(EventlogEncoder *encoder, EventlogEncoderTable *table, char op,
 	bool		first = table->nfields == 0;
 
 	out->len = 0;
-	eventlog_json_text(out, table->value_schema);
+	eventlog_json_text(out, table->value_head);
 	eventlog_event_write_fields(out, table, row, kind, other);
 	out->len--;					/* the brace */
 	if (rewrites(encoder))
@@ -273,7 +280,7 @@ write_value(EventlogEncoder *encoder, EventlogEncoderTable *table, char op,
 		first = false;
 	}
 	eventlog_json_literal(out, "}");
-	if (table->value_schema.len > 0)
+	if (table->value_head.len > 0)
 		eventlog_json_literal(out, "}");
 }
 

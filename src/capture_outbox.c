@@ -33,6 +33,7 @@ typedef struct EventlogOutbox
 	bool		payload_is_json;	/* of type json or jsonb */
 	EventlogField *route;
 	EventlogField *timestamp;
+	EventlogField *version;
 	bool		timestamp_has_zone;
 	EventlogField **added;		/* as in outbox_added */
 	EventlogText *labels;
@@ -45,6 +46,7 @@ static EventlogField *
 find_column(EventlogEncoder *encoder, EventlogEncoderTable *table, EventlogOutbox *outbox,
 			const char *name, bool required)
 {
+	const EventlogEncoderConfig *ec = encoder->ec;
 	const EventlogRelationDesc *desc = table->desc;
 	EventlogField *field;
 
@@ -53,8 +55,11 @@ find_column(EventlogEncoder *encoder, EventlogEncoderTable *table, EventlogOutbo
 		if (strcmp(desc->columns[i].name, name) != 0)
 			continue;
 		field = palloc(sizeof(EventlogField));
-		if (eventlog_event_make_field(encoder, table, i, field, true))
-			return field;
+		if (!eventlog_event_make_field(encoder, table, i, field, true))
+			continue;
+		if (ec->key_schemas || ec->value_schemas || ec->header_schemas)
+			field->schema = eventlog_event_schema_field(encoder, field);
+		return field;
 	}
 	if (name != NULL && required && outbox->missing == NULL)
 		outbox->missing = name;
@@ -111,6 +116,7 @@ eventlog_outbox_prepare(EventlogEncoder *encoder, EventlogEncoderTable *table)
 	}
 	outbox->route = find_column(encoder, table, outbox, ec->outbox_route, true);
 	outbox->timestamp = find_column(encoder, table, outbox, ec->outbox_timestamp, true);
+	outbox->version = find_column(encoder, table, outbox, ec->outbox_schema_version, true);
 	if (outbox->timestamp != NULL)
 	{
 		Oid			type = table->desc->columns[outbox->timestamp->column].type->oid;
@@ -178,13 +184,14 @@ add_header(EventlogEncoder *encoder, const EventlogEncoderTable *table, const ch
 
 	text->len = 0;
 	if (value->kind == 'n')
-		eventlog_convert_add_text(encoder, name, NULL, -1);
+		eventlog_json_literal(text, "null");
 	else
-	{
 		write_converted(text, encoder, table, encoder->ec->header_converter, field, value);
+	if (value->kind == 'n' || encoder->ec->header_converter == EVENTLOG_CONVERTER_JSON)
+		eventlog_convert_add_json(encoder, name, field->schema, text->data, text->len);
+	else
 		eventlog_batch_add_header(&encoder->headers, name, (int32) strlen(name),
 								  text->data, (int32) text->len);
-	}
 }
 
 /* --- routing --- */
@@ -260,6 +267,65 @@ event_partition(const EventlogEncoder *encoder, const EventlogOutbox *outbox,
 	return -1;
 }
 
+/* Put what a buffer has within its schema. */
+static void
+frame(EventlogBuf *out, EventlogEncoder *encoder, EventlogText schema)
+{
+	eventlog_convert_frame(encoder, schema, out->data, out->len);
+	out->len = 0;
+	eventlog_json_raw(out, encoder->framed.data, encoder->framed.len);
+}
+
+/* One field of an envelope's schema. */
+static void
+add_field_schema(EventlogBuf *out, const EventlogField *field, const char *name)
+{
+	eventlog_json_raw(out, field->schema.data, field->schema.len - 1);
+	eventlog_json_literal(out, ",\"field\":");
+	eventlog_json_string(out, name, (int32) strlen(name));
+	eventlog_json_literal(out, "}");
+}
+
+/* The schema of a value that is an envelope: named after the event's route. */
+static EventlogText
+envelope_schema(EventlogEncoder *encoder, const EventlogEncoderTable *table,
+				const EventlogColumnValue *row)
+{
+	const EventlogEncoderConfig *ec = encoder->ec;
+	const EventlogOutbox *outbox = table->outbox;
+	const EventlogColumnValue *type = &row[outbox->route->column];
+	const EventlogColumnValue *version = outbox->version == NULL ? NULL :
+		&row[outbox->version->column];
+	EventlogBuf *out = &encoder->other_key;
+	char	   *name;
+	EventlogText schema;
+
+	out->len = 0;
+	eventlog_json_literal(out, "{\"type\":\"struct\",\"fields\":[");
+	add_field_schema(out, outbox->payload, "payload");
+	for (int i = 0; i < ec->noutbox_added; i++)
+	{
+		if (ec->outbox_added[i].place != EVENTLOG_PLACE_ENVELOPE || outbox->added[i] == NULL)
+			continue;
+		eventlog_json_literal(out, ",");
+		add_field_schema(out, outbox->added[i], ec->outbox_added[i].alias);
+	}
+	name = psprintf("%s%s%s%s%s.%.*s.Value", encoder->prefix, ec->delimiter, table->shown_schema,
+					ec->delimiter, table->shown_table, type->len, type->text);
+	eventlog_json_literal(out, "],\"optional\":false,\"name\":");
+	eventlog_json_string(out, name, (int32) strlen(name));
+	pfree(name);
+	if (version != NULL && version->kind == 't')
+	{
+		eventlog_json_literal(out, ",\"version\":");
+		eventlog_json_raw(out, version->text, version->len);
+	}
+	eventlog_json_literal(out, "}");
+	schema.data = out->data;
+	schema.len = (int32) out->len;
+	return schema;
+}
+
 /* The value's text is in encoder->value; false if the record has none. */
 static bool
 write_payload(EventlogEncoder *encoder, const EventlogEncoderTable *table,
@@ -298,6 +364,10 @@ write_payload(EventlogEncoder *encoder, const EventlogEncoderTable *table,
 	}
 	if (outbox->envelope)
 		eventlog_json_literal(out, "}");
+	if (ec->value_schemas && outbox->envelope)
+		frame(out, encoder, envelope_schema(encoder, table, row));
+	else if (ec->value_schemas)
+		frame(out, encoder, outbox->payload->schema);
 	return true;
 }
 
@@ -335,6 +405,8 @@ route_row(EventlogEncoder *encoder, EventlogEncoderTable *table, const EventlogC
 	encoder->key.len = 0;
 	if (key->kind != 'n')
 		write_converted(&encoder->key, encoder, table, ec->key_converter, outbox->key, key);
+	if (key->kind != 'n' && ec->key_schemas)
+		frame(&encoder->key, encoder, outbox->key->schema);
 	has_value = write_payload(encoder, table, row);
 	eventlog_encoder_emit(encoder, topic, key->kind != 'n', has_value, nheaders,
 						  event_time(encoder, outbox, row),
@@ -368,9 +440,8 @@ eventlog_outbox_update(EventlogEncoder *encoder, EventlogEncoderTable *table,
 	{
 		eventlog_metadata_count(encoder, table, source);
 		encoder->headers.len = 0;
-		eventlog_batch_add_header(&encoder->headers, EVENTLOG_HEADER_OLD_KEY,
-								  (int32) strlen(EVENTLOG_HEADER_OLD_KEY),
-								  encoder->other_key.data, (int32) encoder->other_key.len);
+		eventlog_convert_add_key(encoder, table, EVENTLOG_HEADER_OLD_KEY,
+								 encoder->other_key.data, encoder->other_key.len);
 		route_row(encoder, table, row, 1);
 		return;
 	}
@@ -384,6 +455,9 @@ eventlog_outbox_update(EventlogEncoder *encoder, EventlogEncoderTable *table,
 }
 
 /* --- logical messages --- */
+
+/* Keys and payloads of messages are texts. */
+#define MESSAGE_SCHEMA	"{\"type\":\"string\",\"optional\":true}"
 
 typedef struct Message
 {
@@ -540,8 +614,9 @@ add_message_headers(EventlogEncoder *encoder, const EventlogSource *source,
 /* As text, or as what a JSON converter makes of the text. */
 static void
 write_message_text(EventlogBuf *out, EventlogEncoder *encoder, EventlogConverter converter,
-				   bool expand, JsonbValue *value)
+				   bool schemas, bool expand, JsonbValue *value)
 {
+	EventlogText schema = {MESSAGE_SCHEMA, sizeof(MESSAGE_SCHEMA) - 1};
 	EventlogBuf *text = &encoder->other_key;
 
 	text->len = 0;
@@ -550,6 +625,8 @@ write_message_text(EventlogBuf *out, EventlogEncoder *encoder, EventlogConverter
 		eventlog_json_raw(out, text->data, text->len);
 	else
 		eventlog_json_string(out, text->data, (int32) text->len);
+	if (schemas)
+		frame(out, encoder, schema);
 }
 
 void
@@ -573,11 +650,12 @@ eventlog_outbox_message(EventlogEncoder *encoder, const EventlogSource *source,
 	nheaders = add_message_headers(encoder, source, &message);
 	encoder->key.len = 0;
 	if (message.key != NULL)
-		write_message_text(&encoder->key, encoder, ec->key_converter, false, message.key);
+		write_message_text(&encoder->key, encoder, ec->key_converter, ec->key_schemas, false,
+						   message.key);
 	encoder->value.len = 0;
 	if (message.payload != NULL)
-		write_message_text(&encoder->value, encoder, ec->value_converter, ec->outbox_expand,
-						   message.payload);
+		write_message_text(&encoder->value, encoder, ec->value_converter, ec->value_schemas,
+						   ec->outbox_expand, message.payload);
 	topic = route(encoder, prefix, (int32) strlen(prefix), ec->value_converter != EVENTLOG_CONVERTER_JSON);
 	eventlog_encoder_emit(encoder, topic, message.key != NULL, message.payload != NULL, nheaders,
 						  eventlog_event_millis(encoder), -1);

@@ -73,6 +73,7 @@ SELECT try('{"format": "outbox", "table.field.event.id": "x"}'), try('{"format":
 SELECT try('{"format": "outbox", "table.fields.additional.placement": "a:header,b:envelope:c,d:partition"}');
 SELECT try('{"format": "outbox", "table.fields.additional.placement": "a:nowhere"}');
 SELECT try('{"format": "outbox", "value.converter.schemas.enable": true}');
+SELECT try('{"format": "outbox", "value.converter.schemas.enable": true, "value.converter": "org.apache.kafka.connect.json.JsonConverter"}');
 
 SELECT try('{"format": "outbox", "route.topic.regex": "(a)(?<b>c)", "route.topic.replacement": "$1-${b}\\$"}');
 SELECT try('{"format": "outbox", "route.topic.regex": "(a)(?:c)", "route.topic.replacement": "$2"}');
