@@ -43,9 +43,11 @@
 #include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "capture_incremental.h"
@@ -729,13 +731,50 @@ try(bool (*what) (void *arg), void *arg)
 	return ok;
 }
 
+/*
+ * How the table in work is read.  To find that out costs more than to read a
+ * small chunk, so it is kept until something about the table or a publication
+ * changes.
+ */
+static struct
+{
+	MemoryContext context;
+	char	   *name;
+	EventlogSnapshotTable *table;	/* NULL: not known */
+	bool		valid;
+}			plan;
+
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	if (plan.table == NULL || relid == InvalidOid || relid == plan.table->relid)
+		plan.valid = false;
+}
+
+static void
+publication_changed(Datum arg, int cache, uint32 hash)
+{
+	plan.valid = false;
+}
+
 static bool
 plan_current(void *arg)
 {
 	Chunk	   *chunk = arg;
 	EventlogCollection *current = linitial(state->collections);
+	MemoryContext caller;
 
-	chunk->table = eventlog_snapshot_plan_table(capture, encoder, current->name);
+	if (plan.table == NULL || !plan.valid || strcmp(plan.name, current->name) != 0)
+	{
+		plan.table = NULL;
+		MemoryContextReset(plan.context);
+		caller = MemoryContextSwitchTo(plan.context);
+		plan.valid = true;
+		plan.name = pstrdup(current->name);
+		plan.table = eventlog_snapshot_plan_table(capture, encoder, current->name);
+		MemoryContextSwitchTo(caller);
+	}
+	chunk->table = plan.table;
 	return chunk->table != NULL;
 }
 
@@ -1043,6 +1082,12 @@ eventlog_incremental_init(EventlogCapture *c, EventlogCaptureSink *s, const char
 	sink = s;
 	work_context = AllocSetContextCreate(TopMemoryContext, "eventlog incremental snapshot",
 										 ALLOCSET_DEFAULT_SIZES);
+	plan.context = AllocSetContextCreate(TopMemoryContext, "eventlog incremental plan",
+										 ALLOCSET_SMALL_SIZES);
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(PUBLICATIONOID, publication_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(PUBLICATIONRELMAP, publication_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(PUBLICATIONNAMESPACEMAP, publication_changed, (Datum) 0);
 	encoder = eventlog_encoder_create(c->config, c->topic_prefix, database, s);
 	state = eventlog_state_from_jsonb(c->signal_state);
 
