@@ -41,10 +41,11 @@ sql() {
 }
 
 step "A throw-away PostgreSQL with pg_eventlog" \
-	"In a folder of its own, reached by a Unix socket only. What an installation needs is one line in postgresql.conf, and CREATE EXTENSION."
+	"In a folder of its own, reached by a Unix socket only. What an installation needs is one line in postgresql.conf, and CREATE EXTENSION; for captures, wal_level = logical as well."
 server_init <<CONF
 # small enough for a laptop; fsync stays on, we are going to crash it
 shared_buffers = 64MB
+wal_level = logical
 max_connections = 20
 log_min_messages = log
 CONF
@@ -185,6 +186,55 @@ sql "SELECT worker, count(*) AS jobs, count(*) FILTER (WHERE substr(key, 5)::int
 		FROM done GROUP BY worker ORDER BY worker;"
 quiet -c "SELECT pg_terminate_backend(consumer_id) FROM eventlog.group_members" >/dev/null
 wait "$anna" "$bert" || true
+
+step "A table's changes, captured" \
+	"A table of the same earthquakes, as seismologists would keep it. A publication says what is captured; its rows come first, then each commit, exactly once, in Debezium's format."
+quiet <<SQL
+CREATE TABLE earthquakes (id text PRIMARY KEY, magnitude numeric, place text, at timestamptz);
+ALTER TABLE earthquakes REPLICA IDENTITY FULL;
+INSERT INTO earthquakes
+	SELECT doc ->> 'id', (doc #>> '{properties,mag}')::numeric, doc #>> '{properties,place}',
+		to_timestamp((doc #>> '{properties,time}')::bigint / 1000.0)
+	FROM feed ORDER BY line DESC;
+SQL
+sql - "CREATE PUBLICATION seismology FOR TABLE earthquakes;
+		SELECT eventlog.create_capture('seismo', 'seismology');"
+until [ "$(quiet -c "SELECT state FROM eventlog.captures")" = streaming ]; do sleep 0.1; done
+sql "SELECT name, state, records, snapshot_tables_done AS \"tables copied\", lag_bytes FROM eventlog.captures;"
+sql "SELECT value ->> 'op' AS op, count(*), max((value #>> '{after,magnitude}')::numeric) AS strongest
+		FROM topics.\"seismo.public.earthquakes\" GROUP BY 1;"
+quiet >/dev/null <<SQL
+CREATE TABLE news (n serial, op text, id text, before text, after text, ms numeric);
+SELECT eventlog.create_group('newsroom', 'seismo.public.earthquakes', 'latest');
+SQL
+news="INSERT INTO news (op, id, before, after, ms)
+		    SELECT value ->> 'op', key ->> 'id', value #>> '{before,magnitude}',
+		        concat_ws(', ', value #>> '{after,magnitude}', value #>> '{after,place}'),
+		        extract(epoch FROM clock_timestamp()) * 1000 - (value #>> '{source,ts_us}')::numeric / 1000
+		    FROM eventlog.consume('newsroom', null::topics.\"seismo.public.earthquakes\",
+		        max_wait => '1 s', auto_commit => true);"
+printf '   Somebody waits for news, in a loop:\n\n'
+printf '%s\n' "$news" | sed "s/^\t\t//; s/^/   $cyan/; s/\$/$plain/"
+printf '\n'
+until [ "$(quiet -c "SELECT count(*) FROM news")" -ge 4 ]; do quiet -c "$news" || break; done &
+newsroom=$!
+sleep 0.5
+printf '   while the table changes, in commits of their own:\n\n'
+for change in \
+	"INSERT INTO earthquakes VALUES ('xx1', 5.1, '12km N of Hualien, Taiwan', now());" \
+	"UPDATE earthquakes SET magnitude = 5.4 WHERE id = 'xx1';" \
+	"DELETE FROM earthquakes WHERE id = 'xx1';"
+do
+	sql "$change" | sed '/^$/d'
+	sleep 0.3
+done
+wait "$newsroom"
+printf '\n'
+sql "SELECT op, id, before, after, round(ms, 1) AS \"ms from commit to consumer\" FROM news ORDER BY n;"
+printf '   The last one is the tombstone: from then on compaction may forget the key.\n\n'
+sql "SELECT jsonb_pretty(value::jsonb - 'before') AS \"the update, as it is in the topic\"
+		FROM topics.\"seismo.public.earthquakes\" WHERE value ->> 'op' = 'u';"
+quiet -c "SELECT eventlog.drop_capture('seismo', true)" >/dev/null
 
 step "How much room it takes" \
 	"The same events as a table with a key of its own, and as a topic."
