@@ -318,8 +318,11 @@ restore_newest(void)
 static Known *
 get_known(Oid relid)
 {
-	Known	   *k = hash_search(known, &relid, HASH_FIND, NULL);
+	static Known *last = NULL;	/* entries stay where they are */
+	Known	   *k = last;
 
+	if (k == NULL || k->relid != relid)
+		k = last = hash_search(known, &relid, HASH_FIND, NULL);
 	if (k == NULL || k->desc == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
