@@ -28,8 +28,6 @@
 
 #include "compat.h"
 
-#include <sys/stat.h>
-
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlogutils.h"
@@ -46,19 +44,6 @@
 #include "capture_sink.h"
 #include "capture_wal.h"
 #include "guc.h"
-
-#define STANDBY_FILE	"standby.signal"
-
-/* Was this server started as a standby?  Set by the postmaster, inherited. */
-static bool was_standby = false;
-
-void
-eventlog_capture_start_init(void)
-{
-	struct stat st;
-
-	was_standby = stat(STANDBY_FILE, &st) == 0;
-}
 
 void
 eventlog_capture_check_replication(Oid role)
@@ -101,7 +86,7 @@ follow_timeline(EventlogCapture *capture)
 {
 	if (capture->timeline == (uint32) GetWALInsertionTimeLine())
 		return true;
-	if (!was_standby || !eventlog_resume_after_promotion)
+	if (!eventlog_service_is_successor())
 		return false;
 	ereport(LOG,
 			(errmsg("capture \"%s\" goes on after a promotion, on timeline %u",

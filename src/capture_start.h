@@ -46,7 +46,4 @@ typedef struct EventlogSlotState
 
 extern void eventlog_capture_slot_state(const char *name, EventlogSlotState *state);
 
-/* From _PG_init: how this server has come up. */
-extern void eventlog_capture_start_init(void);
-
 #endif							/* EVENTLOG_CAPTURE_START_H */

@@ -48,6 +48,18 @@ typedef RelFileNode EventlogFileId;
 #define eventlog_heap_update(rel, tid, tuple)	simple_heap_update((rel), (tid), (tuple))
 #endif
 
+/* 16: rights on objects of any class are checked by one function (c727f511bd7). */
+#if PG_VERSION_NUM >= 160000
+#define eventlog_server_aclcheck(oid, role, mode) \
+	object_aclcheck(ForeignServerRelationId, (oid), (role), (mode))
+#define eventlog_wrapper_aclcheck(oid, role, mode) \
+	object_aclcheck(ForeignDataWrapperRelationId, (oid), (role), (mode))
+#else
+#define eventlog_server_aclcheck(oid, role, mode)	pg_foreign_server_aclcheck((oid), (role), (mode))
+#define eventlog_wrapper_aclcheck(oid, role, mode) \
+	pg_foreign_data_wrapper_aclcheck((oid), (role), (mode))
+#endif
+
 /* 16: variable-length datum macros moved to varatt.h (d952373a987). */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"

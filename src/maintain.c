@@ -21,6 +21,7 @@
 #include "guc.h"
 #include "maintain.h"
 #include "metrics.h"
+#include "mirror.h"
 #include "topic_ddl.h"
 #include "topic_life.h"
 #include "worker.h"
@@ -72,6 +73,7 @@ eventlog_maintain_database(void)
 	topics = eventlog_topic_catalog_list(context);
 	eventlog_metrics_sweep();
 	eventlog_capture_register_all();
+	eventlog_mirror_register_all();
 	CommitTransactionCommand();
 
 	foreach(lc, topics)

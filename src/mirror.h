@@ -5,6 +5,8 @@
  *
  *	  mirror_sql.c		 create_mirror() and its like, views' functions
  *	  mirror_catalog.c	 tables eventlog.mirror and eventlog.mirror_position
+ *	  mirror_position.c	 progress of mirrors, and pairs of offsets
+ *	  mirror_topic.c	 which topics: rights, patterns, loops
  *	  mirror_config.c	 the configuration
  *	  mirror_option.c	 librdkafka's options: servers, user mappings, secrets
  *	  mirror_slot.c		 what processes share of mirrors
@@ -43,10 +45,19 @@ typedef struct EventlogMirror
 	bool		paused;
 
 	/*
-	 * Why it stands still, from one start to the next: "diverged" and such.
-	 * NULL: nothing.  resume_mirror() takes it away.
+	 * Why it stands still, from one start to the next, "phase: message" with a
+	 * phase as the view shows it: "diverged", "stopped", "fenced".  NULL: it
+	 * does not.  resume_mirror() takes it away.
 	 */
 	char	   *stopped;
+
+	/*
+	 * Not NULL: somebody has said from where to go on, whatever positions there
+	 * are, here or in Kafka.  eventlog_mirror_set_restart(id, NULL) when that has
+	 * been done: for "in", in the transaction that sets the positions; for
+	 * "out", once they are committed in Kafka.
+	 */
+	EventlogMirrorStart *restart;
 
 	/*
 	 * A name that no other mirror has, not even on another server, and that a
@@ -73,6 +84,17 @@ typedef struct EventlogMirrorPosition
 
 /* --- mirror_catalog.c --- */
 
+/* SPI in the name of the owner of the tables of mirrors. */
+typedef struct EventlogMirrorSql
+{
+	Oid			user;
+	int			context;
+	bool		snapshot;
+} EventlogMirrorSql;
+
+extern void eventlog_mirror_sql_begin(EventlogMirrorSql *session);
+extern void eventlog_mirror_sql_end(EventlogMirrorSql *session);
+
 /*
  * Load a mirror by name, or by id if name is NULL; palloc'd in the current
  * context.  NULL if there is none (missing_ok), else ERRCODE_UNDEFINED_OBJECT.
@@ -88,6 +110,12 @@ extern EventlogMirror *eventlog_mirror_load(const char *name, int32 id, bool loc
  */
 extern List *eventlog_mirror_load_all(const char *server);
 
+/*
+ * All mirrors, of a server or (NULL) of all.  Of one whose configuration cannot
+ * be read, "config" is NULL.
+ */
+extern List *eventlog_mirror_load_list(const char *server);
+
 /* Tell shared memory of the servers that this database has mirrors of. */
 extern void eventlog_mirror_register_all(void);
 
@@ -99,6 +127,9 @@ extern void eventlog_mirror_set_paused(int32 id, bool paused);
 
 /* It is not to go on until somebody resumes it; why: NULL takes that back. */
 extern void eventlog_mirror_set_stopped(int32 id, const char *why);
+
+/* It is to go on from there (as in "start" of the configuration), or NULL. */
+extern void eventlog_mirror_set_restart(int32 id, const char *start);
 
 /* This server, database and timeline are where it works now. */
 extern void eventlog_mirror_set_home(int32 id);
@@ -117,6 +148,8 @@ extern bool eventlog_mirror_enter(EventlogMirror *mirror, EventlogMirrorSlot *sl
 /* Is it still this worker's?  To be asked before initialising again. */
 extern bool eventlog_mirror_is_mine(const EventlogMirror *mirror);
 
+/* --- mirror_position.c --- */
+
 /* Progress: all of a mirror; *positions is palloc'd. */
 extern int	eventlog_mirror_positions_load(int32 id, EventlogMirrorPosition **positions);
 
@@ -126,8 +159,21 @@ extern int	eventlog_mirror_positions_load(int32 id, EventlogMirrorPosition **pos
  */
 extern void eventlog_mirror_position_set(int32 id, const EventlogMirrorPosition *position);
 
-/* Keep a pair of offsets for translation: see eventlog.mirror_offsets(). */
+/*
+ * Keep a pair of offsets for translation, in this transaction: see
+ * eventlog.mirror_offsets().  Both must be known.
+ */
 extern void eventlog_mirror_sync_add(int32 id, const EventlogMirrorPosition *position);
+
+/*
+ * The pair to use for a consumer of one side, at *record_offset or, if that is
+ * negative, at *kafka_offset: both are set.  The newest pair that is not past
+ * it.  False if there is none, which is for whoever asks to handle.
+ */
+extern bool eventlog_mirror_translate(int32 id, const char *kafka_topic, int32 partition,
+									  int64 *record_offset, int64 *kafka_offset);
+
+/* --- mirror_topic.c --- */
 
 /* Raise unless the role may read (out) or write (in) the topic here. */
 extern void eventlog_mirror_check_topic(Oid role, const char *topic, bool out);
@@ -143,9 +189,14 @@ extern char *eventlog_mirror_map_topic(const EventlogMirror *mirror, const char 
 
 /*
  * Would it be a loop if this mirror took this pair of topics?  Returns the name
- * of a mirror that goes the other way between them, or NULL.
+ * of a mirror that goes the other way between them, or NULL.  For patterns,
+ * each pair is to be asked for when it is found; topic NULL asks for pairs of
+ * mirrors without patterns, as far as they are known.
  */
 extern char *eventlog_mirror_find_loop(const EventlogMirror *mirror, const char *topic,
 									   const char *kafka_topic);
+
+/* Name of a mirror that does the same, or NULL. */
+extern char *eventlog_mirror_find_double(const EventlogMirror *mirror);
 
 #endif							/* EVENTLOG_MIRROR_H */

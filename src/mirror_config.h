@@ -101,4 +101,7 @@ typedef struct EventlogMirrorConfig
  */
 extern EventlogMirrorConfig *eventlog_mirror_config_parse(Jsonb *config, bool out);
 
+/* "earliest", "latest", a timestamp, or {"0": 100, "1": 200} as text. */
+extern void eventlog_mirror_start_parse(const char *text, EventlogMirrorStart *start);
+
 #endif							/* EVENTLOG_MIRROR_CONFIG_H */

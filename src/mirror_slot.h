@@ -110,12 +110,6 @@ extern void eventlog_mirror_reload_at_commit(Oid serverid);
 /* The catalogue has mirrors of this server that are to run. */
 extern void eventlog_mirror_note_server(Oid serverid);
 
-/*
- * Have a mirror's worker let go of it; waits until it has.  False if it does
- * not in time.  The catalogue must say already that it is not to run.
- */
-extern bool eventlog_mirror_wait_gone(int32 id);
-
 /* --- for the worker --- */
 
 /* As eventlog_service_enter(); the id is the server's oid. */
@@ -138,8 +132,11 @@ extern void eventlog_mirror_slot_phase(EventlogMirrorSlot *slot, EventlogMirrorP
 /* Note trouble with a broker. */
 extern void eventlog_mirror_slot_broker_error(EventlogMirrorSlot *slot, const char *message);
 
-/* Forget a mirror that is dropped. */
+/* Forget a mirror that is dropped, if nobody works on it any more. */
 extern void eventlog_mirror_slot_forget(Oid dboid, int32 id);
+
+/* ... and those of this database that are not in the catalogue. */
+extern void eventlog_mirror_slot_sweep(bool (*is_there) (int32 id));
 
 /* Entry point of workers. */
 extern PGDLLEXPORT void eventlog_mirror_main(Datum arg);

@@ -11,7 +11,6 @@
 #include "miscadmin.h"
 
 #include "capture_slot.h"
-#include "capture_start.h"
 #include "consume.h"
 #include "group.h"
 #include "guc.h"
@@ -73,7 +72,6 @@ _PG_init(void)
 	eventlog_plan_init();
 	eventlog_service_init();
 	eventlog_capture_init();
-	eventlog_capture_start_init();
 	eventlog_launcher_init();
 	preloaded = true;
 }

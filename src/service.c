@@ -18,6 +18,7 @@
 #include "compat.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -27,6 +28,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "guc.h"
 #include "service.h"
 #include "worker.h"
 #include "worker_slot.h"
@@ -40,6 +42,8 @@
 #define NO_ROOM_WAIT_MS		5000
 
 #define MAX_CLASSES			4
+
+#define STANDBY_FILE		"standby.signal"
 
 /* Requests of this transaction; more than these are found by the next run. */
 #define MAX_PENDING			16
@@ -62,6 +66,9 @@ static int	nclasses = 0;
 
 static Pending pending[MAX_PENDING];
 static int	npending = 0;
+
+/* Was this server started as a standby?  Set by the postmaster, inherited. */
+static bool was_standby = false;
 
 /* The service of this process, if it is a worker of one, and how it ends. */
 static EventlogService *my_service = NULL;
@@ -252,9 +259,18 @@ at_end_of_transaction(XactEvent event, void *arg)
 	npending = 0;
 }
 
+bool
+eventlog_service_is_successor(void)
+{
+	return was_standby && eventlog_resume_after_promotion;
+}
+
 void
 eventlog_service_init(void)
 {
+	struct stat st;
+
+	was_standby = stat(STANDBY_FILE, &st) == 0;
 	RegisterXactCallback(at_end_of_transaction, NULL);
 }
 

@@ -110,6 +110,12 @@ extern void eventlog_service_forget(EventlogServiceClass *class, Oid dboid, uint
  */
 extern bool eventlog_service_send_away_locked(Oid dboid, bool ask);
 
+/*
+ * Is this server the successor of the one that it is a copy of: a standby that
+ * was promoted, and may go on by itself?
+ */
+extern bool eventlog_service_is_successor(void);
+
 /* --- the launcher's --- */
 
 /* Workers that an earlier launcher has registered will leave by themselves. */

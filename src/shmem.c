@@ -16,6 +16,7 @@
 
 #include "capture_slot.h"
 #include "member.h"
+#include "mirror_slot.h"
 #include "shmem.h"
 #include "wakeup.h"
 
@@ -44,6 +45,7 @@ shmem_request(void)
 	RequestAddinShmemSpace(eventlog_wakeup_shmem_size());
 	RequestAddinShmemSpace(eventlog_member_shmem_size());
 	RequestAddinShmemSpace(eventlog_capture_shmem_size());
+	RequestAddinShmemSpace(eventlog_mirror_shmem_size());
 }
 
 static void
@@ -67,6 +69,7 @@ shmem_startup(void)
 	eventlog_wakeup_shmem_init();
 	eventlog_member_shmem_init();
 	eventlog_capture_shmem_init();
+	eventlog_mirror_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 
