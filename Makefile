@@ -142,7 +142,7 @@ all: $(KAFKA_LIBRARY)
 $(KAFKA_LIBRARY): $(KAFKA_OBJS) .build-key
 	$(LINK.shared) -o $@ $(KAFKA_OBJS) $(LDFLAGS) $(LDFLAGS_SL) -lrdkafka -lpthread -Wl,-Bsymbolic
 
-$(KAFKA_OBJS): override CPPFLAGS += -Isrc
+$(KAFKA_OBJS): override CPPFLAGS += -iquote src
 $(KAFKA_OBJS): | have-librdkafka
 have-librdkafka:
 	@echo '#include <librdkafka/rdkafka.h>' | $(CC) $(CPPFLAGS) -E -o /dev/null - 2>/dev/null || { \

@@ -303,13 +303,14 @@ typedef struct EventlogKafkaApi
 	 * auto.offset.reset=error (a lost position is told, never reset), group.id,
 	 * check.crcs.
 	 *
-	 * Set unless the options have it: client.id=pg_eventlog, retry.backoff.ms=5,
-	 * linger.ms=5, batch.num.messages=100000,
+	 * Set unless the options have it: client.id=pg_eventlog; for producers
+	 * retry.backoff.ms=5, linger.ms=5, batch.num.messages=100000,
 	 * queue.buffering.max.messages=200000, queue.buffering.max.kbytes=32768,
 	 * message.max.bytes=100000000 (batches are limited by batch.size, which has
-	 * to be at most the target's max.message.bytes), queued.min.messages=100000,
-	 * queued.max.messages.kbytes=16384 (librdkafka takes up to four times that),
-	 * fetch.error.backoff.ms=20, fetch.queue.backoff.ms=10 where known.
+	 * to be at most the target's max.message.bytes); for consumers
+	 * queued.min.messages=100000, queued.max.messages.kbytes=16384 (librdkafka
+	 * takes up to four times that), fetch.error.backoff.ms=20,
+	 * fetch.queue.backoff.ms=10 where known.
 	 */
 	EventlogKafkaClient *(*open)(const EventlogKafkaOpen *how, EventlogKafkaError *error);
 
@@ -415,7 +416,8 @@ typedef struct EventlogKafkaApi
 
 	/*
 	 * The first records at or after a time: "offset" is the time (ms) in the
-	 * argument and the offset in the result, -1 if there is none.
+	 * argument and the offset in the result, -1 if there is none.  Control
+	 * records count, with the time of their commit.
 	 */
 	bool		(*start_offsets_for_times)(EventlogKafkaClient *client,
 											const EventlogKafkaOffset *times, int count,

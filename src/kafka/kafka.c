@@ -32,10 +32,10 @@ typedef struct Setting
 /* Before the caller's options. */
 static const Setting any_default[] = {
 	{"client.id", "pg_eventlog"},
-	{"retry.backoff.ms", "5"},	/* 100 costs a transaction 45 ms */
 	{NULL, NULL}
 };
 static const Setting producer_default[] = {
+	{"retry.backoff.ms", "5"},	/* 100 costs a transaction 45 ms */
 	{"linger.ms", "5"},
 	{"batch.num.messages", "100000"},
 	{"queue.buffering.max.messages", "200000"},
@@ -181,12 +181,18 @@ make_conf(EventlogKafkaClient *client, const EventlogKafkaOpen *how, EventlogKaf
 		set_if_known(conf, "fetch.queue.backoff.ms", "10");
 	for (i = 0; good && i < how->noptions; i++)
 		good = set_option(conf, how->options[i].name, how->options[i].value, error);
-	good = good && set_all(conf, any_always, error) &&
-		(!producer || set_all(conf, producer_always, error)) &&
-		(!consumer || set_all(conf, consumer_always, error));
+	good = good && set_all(conf, any_always, error);
 	set_if_known(conf, "enable.metrics.push", "false");
+	if (good)
+	{
+		client->group_conf = rd_kafka_conf_dup(conf);
+		good = set_all(client->group_conf, consumer_always, error);
+	}
+
 	snprintf(interval, sizeof(interval), "%d", how->stats_interval_ms);
-	good = good && set_option(conf, "statistics.interval.ms", interval, error);
+	good = good && (!producer || set_all(conf, producer_always, error)) &&
+		(!consumer || set_all(conf, consumer_always, error)) &&
+		set_option(conf, "statistics.interval.ms", interval, error);
 	if (producer && how->transactional_id != NULL)
 		good = good && set_option(conf, "transactional.id", how->transactional_id, error);
 	if (consumer)
@@ -220,6 +226,8 @@ eventlog_kafka_client_free(EventlogKafkaClient *client)
 	}
 	pthread_mutex_destroy(&client->lock);
 	pthread_cond_destroy(&client->changed);
+	if (client->group_conf != NULL)
+		rd_kafka_conf_destroy(client->group_conf);
 	free(client->log);
 	free(client->new_stats);
 	free(client->stats);

@@ -15,10 +15,13 @@
 /* librdkafka allows requests an hour. */
 #define LONGEST_REQUEST	3600000
 
+/* How long after its own time-out the answer to a request may come (ms). */
+#define GRACE		1000
+
 /* --- requests of librdkafka's admin interface --- */
 
-rd_kafka_AdminOptions_t *
-eventlog_kafka_admin_options(EventlogKafkaClient *client, rd_kafka_admin_op_t api)
+static rd_kafka_AdminOptions_t *
+admin_options(EventlogKafkaClient *client, rd_kafka_admin_op_t api)
 {
 	rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(client->rk, api);
 	char		text[128];
@@ -31,16 +34,17 @@ eventlog_kafka_admin_options(EventlogKafkaClient *client, rd_kafka_admin_op_t ap
 
 /*
  * Wait for the answer to a request; NULL with the operation's error if it is
- * an error, or does not come.
+ * an error, or does not come.  librdkafka answers in any case when the request's
+ * time is up, so the wait is cut short only when the client is closed.
  */
-rd_kafka_event_t *
-eventlog_kafka_admin_wait(EventlogKafkaClient *client, rd_kafka_queue_t *queue, const char *what)
+static rd_kafka_event_t *
+admin_wait(EventlogKafkaClient *client, rd_kafka_queue_t *queue, const char *what)
 {
 	rd_kafka_event_t *event = NULL;
-	int			slice;
+	int64		until = client->op.deadline + GRACE;
 
-	while (event == NULL && (slice = eventlog_kafka_op_slice(client, 100)) > 0)
-		event = rd_kafka_queue_poll(queue, slice);
+	while (event == NULL && !eventlog_kafka_op_closing(client) && eventlog_kafka_now() < until)
+		event = rd_kafka_queue_poll(queue, 100);
 	if (event == NULL)
 	{
 		eventlog_kafka_op_expired(client, what);
@@ -237,13 +241,13 @@ run_create_topic(EventlogKafkaClient *client)
 
 	if (topic == NULL)
 		return;
-	options = eventlog_kafka_admin_options(client, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+	options = admin_options(client, RD_KAFKA_ADMIN_OP_CREATETOPICS);
 	(void) rd_kafka_AdminOptions_set_operation_timeout(options,
 													   Max(eventlog_kafka_op_slice(client, LONGEST_REQUEST), 1),
 													   text, sizeof(text));
 	queue = rd_kafka_queue_new(client->rk);
 	rd_kafka_CreateTopics(client->rk, &topic, 1, options, queue);
-	event = eventlog_kafka_admin_wait(client, queue, "creating the topic");
+	event = admin_wait(client, queue, "creating the topic");
 	if (event != NULL)
 	{
 		const rd_kafka_topic_result_t **results;
@@ -347,10 +351,10 @@ run_describe_topic(EventlogKafkaClient *client)
 								 "\"%s\" cannot be a topic", op->topic);
 		return;
 	}
-	options = eventlog_kafka_admin_options(client, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+	options = admin_options(client, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
 	queue = rd_kafka_queue_new(client->rk);
 	rd_kafka_DescribeConfigs(client->rk, &resource, 1, options, queue);
-	event = eventlog_kafka_admin_wait(client, queue, "describing the topic");
+	event = admin_wait(client, queue, "describing the topic");
 	if (event != NULL)
 	{
 		const rd_kafka_ConfigResource_t **resources;

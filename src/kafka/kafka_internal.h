@@ -110,6 +110,7 @@ struct EventlogKafkaClient
 	EventlogKafkaKind kind;
 	bool		transactional;
 	rd_kafka_t *rk;
+	rd_kafka_conf_t *group_conf;	/* for a consumer that asks for positions */
 	rd_kafka_queue_t *main_queue;	/* events: errors, logs, statistics, ... */
 	int			wake[2];		/* a pipe; [0] is event_fd() */
 
@@ -178,6 +179,7 @@ extern bool eventlog_kafka_thread_start(EventlogKafkaClient *client, EventlogKaf
 extern bool eventlog_kafka_op_begin(EventlogKafkaClient *client, EventlogKafkaError *error);
 extern void eventlog_kafka_op_start(EventlogKafkaClient *client, EventlogKafkaRun run,
 									int timeout_ms);
+extern bool eventlog_kafka_op_closing(EventlogKafkaClient *client);
 extern int	eventlog_kafka_op_slice(EventlogKafkaClient *client, int most);
 extern void eventlog_kafka_op_pause(EventlogKafkaClient *client, int ms);
 extern void eventlog_kafka_op_expired(EventlogKafkaClient *client, const char *what);
@@ -212,10 +214,6 @@ extern bool eventlog_kafka_copy_offsets(EventlogKafkaClient *client,
 										const EventlogKafkaOffset *offsets, int count,
 										EventlogKafkaError *error);
 extern rd_kafka_topic_partition_list_t *eventlog_kafka_offset_list(EventlogKafkaClient *client);
-extern rd_kafka_event_t *eventlog_kafka_admin_wait(EventlogKafkaClient *client,
-												   rd_kafka_queue_t *queue, const char *what);
-extern rd_kafka_AdminOptions_t *eventlog_kafka_admin_options(EventlogKafkaClient *client,
-															 rd_kafka_admin_op_t api);
 
 /* --- kafka_producer.c --- */
 extern bool eventlog_kafka_start_init(EventlogKafkaClient *client, int timeout_ms,

@@ -195,6 +195,18 @@ eventlog_kafka_op_start(EventlogKafkaClient *client, EventlogKafkaRun run, int t
 	pthread_mutex_unlock(&client->lock);
 }
 
+/* For the helper: is the client being closed? */
+bool
+eventlog_kafka_op_closing(EventlogKafkaClient *client)
+{
+	bool		closing;
+
+	pthread_mutex_lock(&client->lock);
+	closing = client->closing;
+	pthread_mutex_unlock(&client->lock);
+	return closing;
+}
+
 /*
  * For the helper: how long to wait next (ms), at most "most"; 0 if the
  * operation is to end, since its time is up or the client is being closed.
@@ -203,12 +215,8 @@ int
 eventlog_kafka_op_slice(EventlogKafkaClient *client, int most)
 {
 	int64		left = client->op.deadline - eventlog_kafka_now();
-	bool		closing;
 
-	pthread_mutex_lock(&client->lock);
-	closing = client->closing;
-	pthread_mutex_unlock(&client->lock);
-	if (closing || left <= 0)
+	if (left <= 0 || eventlog_kafka_op_closing(client))
 		return 0;
 	return (int) Min(left, most);
 }

@@ -14,7 +14,7 @@
 #include "kafka_internal.h"
 
 /* Longest slice (ms). */
-#define SLICE		500
+#define SLICE		200
 
 /* Between two attempts (ms). */
 #define PAUSE		20
@@ -135,31 +135,11 @@ send_positions(EventlogKafkaClient *client)
 }
 
 /*
- * Wait until nothing is queued or under way.  librdkafka counts records that
- * failed until their delivery error is taken: serve() does that.
- */
-static bool
-wait_delivered(EventlogKafkaClient *client)
-{
-	int			slice;
-
-	while ((slice = eventlog_kafka_op_slice(client, 100)) > 0)
-	{
-		rd_kafka_resp_err_t err = rd_kafka_flush(client->rk, slice);
-
-		eventlog_kafka_serve(client);
-		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-			return true;
-	}
-	eventlog_kafka_set_error(client, &client->op.error, RD_KAFKA_RESP_ERR__TIMED_OUT,
-							 "%d records are not delivered yet",
-							 rd_kafka_outq_len(client->rk));
-	return false;
-}
-
-/*
  * The positions go first: while they are under way, so are the records.  The
  * broker takes them as part of the transaction, in whatever order they come.
+ *
+ * commit_transaction() waits for the records.  If one of them fails it notices
+ * only in the next slice, and only when the delivery error has been taken.
  */
 static void
 run_commit(EventlogKafkaClient *client)
@@ -167,8 +147,6 @@ run_commit(EventlogKafkaClient *client)
 	int			slice;
 
 	if (client->op.noffsets > 0 && !client->positions_sent && !send_positions(client))
-		return;
-	if (!wait_delivered(client))
 		return;
 	while ((slice = eventlog_kafka_op_slice(client, SLICE)) > 0)
 	{
@@ -202,7 +180,7 @@ eventlog_kafka_start_commit(EventlogKafkaClient *client, const char *group,
 	return true;
 }
 
-/* --- abort, flush --- */
+/* --- abort --- */
 
 static void
 run_abort(EventlogKafkaClient *client)
@@ -235,6 +213,44 @@ eventlog_kafka_start_abort(EventlogKafkaClient *client, int timeout_ms,
 		return false;
 	eventlog_kafka_op_start(client, run_abort, timeout_ms);
 	return true;
+}
+
+/* --- flush --- */
+
+static bool
+has_delivery_failure(EventlogKafkaClient *client)
+{
+	bool		failed;
+
+	pthread_mutex_lock(&client->lock);
+	failed = client->delivery.count > 0;
+	pthread_mutex_unlock(&client->lock);
+	return failed;
+}
+
+/*
+ * Wait until nothing is queued or under way.  librdkafka counts records that
+ * failed until their delivery error is taken: serve() does that.  Once one has
+ * failed in a transaction, no other leaves any more.
+ */
+static bool
+wait_delivered(EventlogKafkaClient *client)
+{
+	int			slice;
+
+	while ((slice = eventlog_kafka_op_slice(client, 100)) > 0)
+	{
+		rd_kafka_resp_err_t err = rd_kafka_flush(client->rk, slice);
+
+		eventlog_kafka_serve(client);
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR ||
+			(client->transactional && has_delivery_failure(client)))
+			return true;
+	}
+	eventlog_kafka_set_error(client, &client->op.error, RD_KAFKA_RESP_ERR__TIMED_OUT,
+							 "%d records are not delivered yet",
+							 rd_kafka_outq_len(client->rk));
+	return false;
 }
 
 /* Delivered, or found not to be. */
