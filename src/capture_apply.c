@@ -819,7 +819,7 @@ eventlog_apply_message(uint32 kind, XLogRecPtr lsn, const char *bytes, uint32 le
 	result = apply_change(type, &c, bytes, len, lsn, sequence);
 	if (result == EVENTLOG_APPLIED_ALONE)
 	{
-		*end_lsn = lsn + 1;		/* so that it is not decoded again */
+		*end_lsn = lsn;			/* its end: the next record may begin there */
 		*time = 0;
 	}
 	return result;
