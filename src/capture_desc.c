@@ -404,6 +404,7 @@ eventlog_desc_build(Relation rel)
 	desc->name = pstrdup(RelationGetRelationName(rel));
 	desc->relkind = rel->rd_rel->relkind;
 	desc->replica_identity = rel->rd_rel->relreplident;
+	desc->owner = rel->rd_rel->relowner;
 	desc->columns = palloc0_array(EventlogColumnDesc, tupdesc->natts + 1);
 	for (int i = 0; i < tupdesc->natts; i++)
 	{
@@ -543,6 +544,7 @@ eventlog_desc_write(StringInfo out, const EventlogRelationDesc *desc)
 	write_string(out, desc->name);
 	pq_sendbyte(out, desc->relkind);
 	pq_sendbyte(out, desc->replica_identity);
+	pq_sendint32(out, desc->owner);
 	pq_sendint32(out, desc->ncolumns);
 	for (int i = 0; i < desc->ncolumns; i++)
 	{
@@ -573,6 +575,7 @@ eventlog_desc_read(StringInfo in)
 	desc->name = read_string(in);
 	desc->relkind = (char) pq_getmsgbyte(in);
 	desc->replica_identity = (char) pq_getmsgbyte(in);
+	desc->owner = pq_getmsgint(in, 4);
 	desc->ncolumns = read_count(in);
 	desc->columns = palloc0_array(EventlogColumnDesc, desc->ncolumns + 1);
 	for (int i = 0; i < desc->ncolumns; i++)

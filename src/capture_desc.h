@@ -69,6 +69,7 @@ typedef struct EventlogRelationDesc
 	char	   *name;
 	char		relkind;
 	char		replica_identity;	/* pg_class.relreplident */
+	Oid			owner;
 	int			ncolumns;
 	EventlogColumnDesc *columns;
 	int			nkeys;			/* 0: no key */

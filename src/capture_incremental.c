@@ -56,6 +56,7 @@
 #include "capture_query.h"
 #include "capture_sink.h"
 #include "capture_snapshot.h"
+#include "capture_start.h"
 #include "capture_window.h"
 #include "guc.h"
 
@@ -431,7 +432,8 @@ print_instant(char *out, size_t size)
 }
 
 /*
- * Are watermarks rows of the signal table?  Only if the stream has them.
+ * Are watermarks rows of the signal table?  Only if the stream has them, and
+ * if its triggers are of somebody who may do in the owner's name what he likes.
  */
 static bool
 by_rows(void)
@@ -439,6 +441,7 @@ by_rows(void)
 	static int	known = -1;
 	Oid			types[2] = {NAMEOID, TEXTOID};
 	Datum		values[2];
+	bool		isnull;
 
 	if (!capture->config->compatible || capture->config->signal_table == NULL)
 		return false;
@@ -448,11 +451,17 @@ by_rows(void)
 	SPI_connect();
 	values[0] = CStringGetDatum(capture->publication);
 	values[1] = CStringGetTextDatum(capture->config->signal_table);
-	if (SPI_execute_with_args("SELECT FROM pg_catalog.pg_publication_tables WHERE pubname = $1"
-							  " AND schemaname || '.' || tablename = $2",
+	if (SPI_execute_with_args("SELECT c.relowner FROM pg_catalog.pg_publication_tables p"
+							  " JOIN pg_catalog.pg_namespace n ON n.nspname = p.schemaname"
+							  " JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid"
+							  " AND c.relname = p.tablename"
+							  " WHERE p.pubname = $1 AND p.schemaname || '.' || p.tablename = $2",
 							  2, types, values, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the tables of the publication");
-	known = SPI_processed > 0;
+	known = SPI_processed > 0 &&
+		eventlog_capture_trusts(capture->owner,
+								DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
+															   SPI_tuptable->tupdesc, 1, &isnull)));
 	SPI_finish();
 	end_transaction();
 	return known;

@@ -8,9 +8,9 @@
  * in the stream, so they take effect at a known place between changes.
  *
  * A signal makes the capture read tables in its owner's name, so it counts only
- * if the owner lets it be given: the signal table must belong to the capture's
- * owner, who then says by GRANT INSERT who else may signal; the function is the
- * owner's alone.  It writes the signal into a table of the extension that
+ * if the owner lets it be given: the signal table must have belonged to the
+ * capture's owner, or to somebody whom he trusts, when the signal was written;
+ * GRANT INSERT says who else may signal.  The function is the owner's alone.  It writes the signal into a table of the extension that
  * nobody else can write, and into the WAL a message that names the row: who
  * forges a message names a row that is not there.
  *
@@ -42,6 +42,7 @@
 #include "utils/syscache.h"
 
 #include "capture_incremental.h"
+#include "capture_start.h"
 #include "pg_eventlog.h"
 
 PG_FUNCTION_INFO_V1(eventlog_capture_signal);
@@ -282,13 +283,13 @@ is_signal_table(const EventlogRelationDesc *desc)
 static bool
 may_signal(const EventlogRelationDesc *desc)
 {
-	if (get_rel_name(desc->relid) == NULL || eventlog_user_owns_relation(desc->relid))
+	if (eventlog_capture_trusts(capture->owner, desc->owner))
 		return true;
 	if (refused_table != desc->relid)
 		ereport(LOG,
 				(errmsg("capture \"%s\": signals in table \"%s.%s\" are ignored",
 						capture->name, desc->schema, desc->name),
-				 errdetail("Role \"%s\", which owns the capture, does not own the table.",
+				 errdetail("The table belongs to neither role \"%s\", which owns the capture, nor a role that it is a member of, nor a superuser.",
 						   GetUserNameFromId(capture->owner, false))));
 	refused_table = desc->relid;
 	return false;

@@ -14,13 +14,17 @@
 
 #include "compat.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 #include "capture_sink.h"
+#include "capture_start.h"
 #include "produce.h"
 #include "topic.h"
 
@@ -62,6 +66,34 @@ create_topic(const EventlogCapture *capture, const EventlogCaptureTopic *topic)
 	return eventlog_topic_by_name(topic->name, false);
 }
 
+/*
+ * Who owns the topic reads it, and its triggers run in the name of who produces:
+ * somebody else must not be able to catch a capture's records by making a topic
+ * of the name first.
+ */
+static void
+check_topic(const EventlogCapture *capture, const EventlogTopic *topic)
+{
+	HeapTuple	tuple;
+	Oid			owner;
+
+	eventlog_topic_check_acl(topic, ACL_INSERT);
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(topic->relid));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for topic \"%s\"", topic->name);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	if (!eventlog_capture_trusts(capture->owner, owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("topic \"%s\" belongs to another role than capture \"%s\"",
+						topic->name, capture->name),
+				 errdetail("Role \"%s\", which owns the topic, would get all that is captured into it.",
+						   GetUserNameFromId(owner, false)),
+				 errhint("If that is meant, grant this role to \"%s\", which owns the capture.",
+						 GetUserNameFromId(capture->owner, false))));
+}
+
 static EventlogTopic *
 look_up(const EventlogCapture *capture, EventlogCaptureTopic *topic)
 {
@@ -74,7 +106,7 @@ look_up(const EventlogCapture *capture, EventlogCaptureTopic *topic)
 	target->topic = eventlog_topic_by_name(topic->name, true);
 	if (target->topic == NULL)
 		target->topic = create_topic(capture, topic);
-	eventlog_topic_check_acl(target->topic, ACL_INSERT);
+	check_topic(capture, target->topic);
 	target->transaction = transaction;
 	return target->topic;
 }

@@ -36,6 +36,7 @@
 #include "replication/logical.h"
 #include "replication/snapbuild.h"
 #include "storage/proc.h"
+#include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -53,6 +54,12 @@ eventlog_capture_check_replication(Oid role)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("role \"%s\" may not capture changes", GetUserNameFromId(role, false)),
 				 errhint("Give the role the attribute REPLICATION.")));
+}
+
+bool
+eventlog_capture_trusts(Oid role, Oid owner)
+{
+	return role == owner || superuser_arg(owner) || is_member_of_role_nosuper(role, owner);
 }
 
 void

@@ -30,6 +30,13 @@ extern XLogRecPtr eventlog_capture_prepare(EventlogCapture *capture, EventlogCap
 /* Raise unless a role may decode WAL. */
 extern void eventlog_capture_check_replication(Oid role);
 
+/*
+ * May the capture of one role use what belongs to another?  It trusts itself,
+ * superusers, and roles that it is a member of: being a superuser is not
+ * enough, since then it would trust everybody.
+ */
+extern bool eventlog_capture_trusts(Oid role, Oid owner);
+
 /* --- utilities for capture_sql.c --- */
 
 /* The slot, if it is there: its state, read under its lock. */
