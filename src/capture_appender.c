@@ -213,15 +213,17 @@ static void
 check_table(void *arg, const EventlogRelationDesc *desc)
 {
 	AclResult	result;
+	bool		gone = false;
 
-	/* one that is gone has been published while it was there */
-	if (get_rel_name(desc->relid) == NULL)
+	/* what is gone, table or column, has been published while it was there */
+	result = pg_class_aclcheck_ext(desc->relid, capture->owner, ACL_SELECT, &gone);
+	if (gone)
 		return;
-	result = pg_class_aclcheck(desc->relid, capture->owner, ACL_SELECT);
 	for (int i = 0; result != ACLCHECK_OK && i < desc->ncolumns; i++)
 	{
-		if (pg_attribute_aclcheck(desc->relid, desc->columns[i].attnum, capture->owner,
-								  ACL_SELECT) != ACLCHECK_OK)
+		gone = false;
+		if (pg_attribute_aclcheck_ext(desc->relid, desc->columns[i].attnum, capture->owner,
+									  ACL_SELECT, &gone) != ACLCHECK_OK && !gone)
 			break;
 		if (i == desc->ncolumns - 1)
 			result = ACLCHECK_OK;
