@@ -145,6 +145,13 @@ stream_start(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	plugin.stream_start_cb(ctx, txn);
 }
 
+/* Publications have changed, maybe in the middle of the transaction. */
+static void
+publications_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	publication_checked = false;
+}
+
 /*
  * As long as its publication does not exist nothing is published.  pgoutput of
  * servers before 18 would raise.
@@ -345,6 +352,7 @@ decode(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("replication slot \"%s\" has been invalidated", shared->slot_name)));
 	wrap_plugin(decoding);
+	CacheRegisterSyscacheCallback(PUBLICATIONNAME, publications_changed, (Datum) 0);
 	confirmed = MyReplicationSlot->data.confirmed_flush;
 	pg_atomic_write_u64(&my_slot->confirmed_lsn, confirmed);
 	eventlog_wal_wait_setup(my_slot, between_records);
