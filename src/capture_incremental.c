@@ -31,9 +31,12 @@
 
 #include <time.h>
 
+#include "access/htup_details.h"
+#include "access/stratnum.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
@@ -44,11 +47,13 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "utils/typcache.h"
 
 #include "capture_incremental.h"
 #include "capture_incremental_state.h"
@@ -574,35 +579,80 @@ typed_literal(const EventlogTypeDesc *type, const char *text)
 					quote_identifier(type->name));
 }
 
-/* "the row is behind this key", in the order of the index, nulls last. */
+/*
+ * An operator of the order that ORDER BY has, which is the type's: its name
+ * alone would be looked up in the search path, and for a type of an extension
+ * may mean something else.
+ */
 static char *
-behind(const Chunk *chunk, const EventlogKey *key)
+operator_of(const EventlogTypeDesc *type, int strategy)
+{
+	TypeCacheEntry *entry = lookup_type_cache(type->oid, TYPECACHE_EQ_OPR | TYPECACHE_GT_OPR);
+	Oid			oid = strategy == BTEqualStrategyNumber ? entry->eq_opr : entry->gt_opr;
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(oid));
+	char	   *result;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("type \"%s\" has no order", type->name)));
+	result = psprintf("OPERATOR(%s.%s)",
+					  quote_identifier(get_namespace_name(((Form_pg_operator) GETSTRUCT(tuple))->oprnamespace)),
+					  NameStr(((Form_pg_operator) GETSTRUCT(tuple))->oprname));
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* A row comparison, if all columns' operator is the usual one; NULL: it is not. */
+static char *
+behind_row(const Chunk *chunk, const EventlogKey *key)
 {
 	StringInfoData columns;
 	StringInfoData values;
 
-	if (chunk->nkeys == 1)
-	{
-		const EventlogColumnDesc *column = &chunk->table->desc->columns[chunk->keys[0]];
-		const char *name = quote_identifier(column->name);
-
-		if (key->values[0] == NULL)
-			return "false";
-		if (column->not_null)
-			return psprintf("%s > %s", name, typed_literal(column->type, key->values[0]));
-		return psprintf("%s > %s OR %s IS NULL", name, typed_literal(column->type, key->values[0]), name);
-	}
 	initStringInfo(&columns);
 	initStringInfo(&values);
 	for (int i = 0; i < chunk->nkeys; i++)
 	{
 		const EventlogColumnDesc *column = &chunk->table->desc->columns[chunk->keys[i]];
 
+		if (strcmp(operator_of(column->type, BTGreaterStrategyNumber), "OPERATOR(pg_catalog.>)") != 0)
+			return NULL;
 		appendStringInfo(&columns, "%s%s", i > 0 ? ", " : "", quote_identifier(column->name));
 		appendStringInfo(&values, "%s%s", i > 0 ? ", " : "",
 						 key->values[i] ? typed_literal(column->type, key->values[i]) : "NULL");
 	}
-	return psprintf("(%s) > (%s)", columns.data, values.data);
+	return psprintf("(%s) OPERATOR(pg_catalog.>) (%s)", columns.data, values.data);
+}
+
+/* "the row is behind this key", in the order of the index, nulls last. */
+static char *
+behind(const Chunk *chunk, const EventlogKey *key)
+{
+	char	   *result = NULL;
+
+	if (chunk->nkeys > 1 && (result = behind_row(chunk, key)) != NULL)
+		return result;
+	for (int i = chunk->nkeys - 1; i >= 0; i--)
+	{
+		const EventlogColumnDesc *column = &chunk->table->desc->columns[chunk->keys[i]];
+		const char *name = quote_identifier(column->name);
+		char	   *literal;
+		char	   *greater;
+
+		if (key->values[i] == NULL)
+			return "false";
+		literal = typed_literal(column->type, key->values[i]);
+		greater = psprintf("%s %s %s", name, operator_of(column->type, BTGreaterStrategyNumber), literal);
+		if (result != NULL)
+			result = psprintf("%s OR (%s %s %s AND (%s))", greater, name,
+							  operator_of(column->type, BTEqualStrategyNumber), literal, result);
+		else if (column->not_null || chunk->nkeys > 1)
+			result = greater;
+		else
+			result = psprintf("%s OR %s IS NULL", greater, name);
+	}
+	return result;
 }
 
 static void
@@ -787,6 +837,35 @@ plan_current(void *arg)
 	return chunk->table != NULL;
 }
 
+/* Is there a domain inside of a composite, an array or a range? */
+static bool
+has_domain_inside(const EventlogTypeDesc *type)
+{
+	if (type->element && (type->element->domain || has_domain_inside(type->element)))
+		return true;
+	for (int i = 0; i < type->nfields; i++)
+	{
+		if (type->field_types[i]->domain || has_domain_inside(type->field_types[i]))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * May the key be written into a query?  Reading a literal checks the domains in
+ * it, by functions of whoever made them, and in the name of the capture's owner.
+ */
+static bool
+is_safe_key(const Chunk *chunk)
+{
+	for (int i = 0; i < chunk->nkeys; i++)
+	{
+		if (has_domain_inside(chunk->table->desc->columns[chunk->keys[i]].type))
+			return false;
+	}
+	return true;
+}
+
 /* By what to read the current table.  Returns why not, or NULL. */
 static const char *
 prepare(Chunk *chunk)
@@ -820,6 +899,8 @@ prepare(Chunk *chunk)
 	}
 	if (chunk->nkeys == 0 && compatible)
 		return "NO_PRIMARY_KEY";
+	if (!is_safe_key(chunk))
+		chunk->nkeys = 0;
 	return NULL;
 }
 
