@@ -34,8 +34,11 @@
 #include "replication/logical.h"
 #include "replication/output_plugin.h"
 #include "storage/ipc.h"
+#include "storage/sinval.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -59,6 +62,9 @@ static LogicalDecodingContext *decoding = NULL;
 static OutputPluginCallbacks plugin;	/* pgoutput's own */
 static Oid	our_schema = InvalidOid;
 static bool in_stream = false;	/* between STREAM START and STREAM STOP */
+static bool types_changed = false;	/* of described tables */
+static HTAB *described = NULL;
+static HTAB *composites = NULL;
 static bool publication_checked = false;
 static bool publication_there = true;
 static XLogRecPtr told_position = InvalidXLogRecPtr;
@@ -75,6 +81,83 @@ prepare_write(LogicalDecodingContext *ctx, XLogRecPtr lsn, TransactionId xid, bo
 	write_lsn = lsn;
 }
 
+/* ---- types of tables that have been described ---- */
+
+/*
+ * pgoutput says again what a table is after the table has changed, but not
+ * after an enum or a composite type of its columns has.  So then it is told
+ * that all described tables have.
+ */
+static bool
+is_in(HTAB *set, Oid oid)
+{
+	return set != NULL && hash_search(set, &oid, HASH_FIND, NULL) != NULL;
+}
+
+static void
+put_in(HTAB **set, const char *name, Oid oid)
+{
+	if (*set == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(Oid),.hcxt = TopMemoryContext};
+
+		*set = hash_create(name, 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	(void) hash_search(*set, &oid, HASH_ENTER, NULL);
+}
+
+static void
+enums_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	types_changed = true;
+}
+
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	if (is_in(composites, relid))
+		types_changed = true;
+}
+
+static void
+watch_type(const EventlogTypeDesc *type)
+{
+	if (type->kind == EVENTLOG_TYPE_COMPOSITE)
+		put_in(&composites, "captured composite types", get_typ_typrelid(type->oid));
+	for (int i = 0; i < type->nfields; i++)
+		watch_type(type->field_types[i]);
+	if (type->element != NULL)
+		watch_type(type->element);
+}
+
+static void
+watch_table(const EventlogRelationDesc *desc)
+{
+	put_in(&described, "described tables", desc->relid);
+	for (int i = 0; i < desc->ncolumns; i++)
+		watch_type(desc->columns[i].type);
+}
+
+static void
+describe_again(void)
+{
+	HASH_SEQ_STATUS status;
+	Oid		   *relid;
+
+	types_changed = false;
+	if (described == NULL)
+		return;
+	hash_seq_init(&status, described);
+	while ((relid = hash_seq_search(&status)) != NULL)
+	{
+		SharedInvalidationMessage message = {
+			.rc = {.id = SHAREDINVALRELCACHE_ID,.dbId = MyDatabaseId,.relId = *relid}
+		};
+
+		LocalExecuteInvalidationMessage(&message);
+	}
+}
+
 /* Describe the table of a message 'R', under the change's snapshot. */
 static void
 ship_description(const char *message, int len)
@@ -82,6 +165,7 @@ ship_description(const char *message, int len)
 	int			at = in_stream ? 5 : 1;
 	uint32		relid;
 	Relation	rel;
+	EventlogRelationDesc *desc;
 	StringInfoData buf;
 
 	if (len < at + (int) sizeof(relid))
@@ -92,8 +176,10 @@ ship_description(const char *message, int len)
 	if (!RelationIsValid(rel))
 		elog(ERROR, "could not open relation %u", relid);
 	initStringInfo(&buf);
-	eventlog_desc_write(&buf, eventlog_desc_build(rel));
+	desc = eventlog_desc_build(rel);
 	RelationClose(rel);
+	watch_table(desc);
+	eventlog_desc_write(&buf, desc);
 	eventlog_queue_put(EVENTLOG_MESSAGE_TABLE, write_lsn, buf.data, buf.len);
 	pfree(buf.data);
 }
@@ -161,6 +247,8 @@ has_publication(void)
 {
 	bool		there;
 
+	if (unlikely(types_changed))
+		describe_again();
 	if (publication_checked)
 		return publication_there;
 	there = SearchSysCacheExists1(PUBLICATIONNAME, CStringGetDatum(shared->publication));
@@ -353,6 +441,8 @@ decode(void)
 				 errmsg("replication slot \"%s\" has been invalidated", shared->slot_name)));
 	wrap_plugin(decoding);
 	CacheRegisterSyscacheCallback(PUBLICATIONNAME, publications_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(ENUMTYPOIDNAME, enums_changed, (Datum) 0);
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 	confirmed = MyReplicationSlot->data.confirmed_flush;
 	pg_atomic_write_u64(&my_slot->confirmed_lsn, confirmed);
 	eventlog_wal_wait_setup(my_slot, between_records);
