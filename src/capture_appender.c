@@ -352,6 +352,8 @@ stream(void)
 		{
 			case EVENTLOG_QUEUE_MESSAGE:
 				handle_message(&header, bytes);
+				if (!is_open)
+					(void) update_confirmable();
 				(void) work_for_signals();
 				continue;
 			case EVENTLOG_QUEUE_CLOSED:
