@@ -184,6 +184,7 @@ Datum
 eventlog_alter_capture(PG_FUNCTION_ARGS)
 {
 	EventlogCapture *capture;
+	EventlogCaptureConfig *parsed;
 	Jsonb	   *config;
 
 	check_server();
@@ -193,7 +194,18 @@ eventlog_alter_capture(PG_FUNCTION_ARGS)
 												PG_GETARG_DATUM(1)));
 	config = DatumGetJsonbP(DirectFunctionCall2(jsonb_strip_nulls, JsonbPGetDatum(config),
 												BoolGetDatum(false)));
-	(void) eventlog_capture_config_parse(config);
+	parsed = eventlog_capture_config_parse(config);
+
+	/*
+	 * The slot that it has would be nobody's, and what lies between the two
+	 * would be missing.
+	 */
+	if ((parsed->slot_name == NULL) != (capture->config->slot_name == NULL) ||
+		(parsed->slot_name != NULL && strcmp(parsed->slot_name, capture->config->slot_name) != 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("property \"slot.name\" of a capture cannot be changed"),
+				 errhint("Drop the capture, and create it again.")));
 	eventlog_capture_set_config(capture->id, config);
 	if (!capture->paused)
 		eventlog_capture_restart_at_commit(capture->id);
