@@ -17,6 +17,7 @@
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -207,6 +208,30 @@ eventlog_capture_load(const char *name, int32 id, bool lock, bool missing_ok)
 	return capture;
 }
 
+/*
+ * Drop the origins of captures whose database is gone.  DROP DATABASE drops
+ * their slots, but knows nothing of origins, and each has one of the places
+ * that max_replication_slots counts.
+ */
+static void
+drop_lost_origins(void)
+{
+	if (SPI_execute("SELECT roname::pg_catalog.text FROM pg_catalog.pg_replication_origin"
+					" WHERE roname OPERATOR(pg_catalog.~) '^eventlog_[0-9]+_[0-9]+$' AND NOT EXISTS"
+					"  (SELECT FROM pg_catalog.pg_database WHERE oid::pg_catalog.text OPERATOR(pg_catalog.=)"
+					"   pg_catalog.split_part(roname, '_', 2))",
+					true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the replication origins");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char	   *name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+
+		/* its database may be younger than the snapshot */
+		if (get_database_name(atooid(name + strlen("eventlog_"))) == NULL)
+			replorigin_drop_by_name(name, true, false);
+	}
+}
+
 void
 eventlog_capture_register_all(void)
 {
@@ -227,6 +252,7 @@ eventlog_capture_register_all(void)
 		/* one that stands still for other reasons knows them itself */
 		eventlog_capture_note(MyDatabaseId, id, !rests);
 	}
+	drop_lost_origins();
 	end_sql(&session);
 }
 
