@@ -85,8 +85,8 @@ prepare_write(LogicalDecodingContext *ctx, XLogRecPtr lsn, TransactionId xid, bo
 
 /*
  * pgoutput says again what a table is after the table has changed, but not
- * after an enum or a composite type of its columns has.  So then it is told
- * that all described tables have.
+ * after an enum or a composite type of its columns has, nor, everywhere, after
+ * its schema was renamed.  So then it is told that all described tables have.
  */
 static bool
 is_in(HTAB *set, Oid oid)
@@ -107,7 +107,7 @@ put_in(HTAB **set, const char *name, Oid oid)
 }
 
 static void
-enums_changed(Datum arg, int cacheid, uint32 hashvalue)
+names_changed(Datum arg, int cacheid, uint32 hashvalue)
 {
 	types_changed = true;
 }
@@ -441,7 +441,8 @@ decode(void)
 				 errmsg("replication slot \"%s\" has been invalidated", shared->slot_name)));
 	wrap_plugin(decoding);
 	CacheRegisterSyscacheCallback(PUBLICATIONNAME, publications_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(ENUMTYPOIDNAME, enums_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(ENUMTYPOIDNAME, names_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, names_changed, (Datum) 0);
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 	confirmed = MyReplicationSlot->data.confirmed_flush;
 	pg_atomic_write_u64(&my_slot->confirmed_lsn, confirmed);
