@@ -323,4 +323,15 @@ eventlog_log_message(const char *prefix, const char *content, size_t len, bool t
 #define eventlog_origin_setup(origin)	replorigin_session_setup(origin)
 #endif
 
+/* 17: a wait event set belongs to a resource owner (50c67c2019a). */
+#include "storage/latch.h"
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+#if PG_VERSION_NUM >= 170000
+#define eventlog_create_wait_set(n)	CreateWaitEventSet(NULL, (n))
+#else
+#define eventlog_create_wait_set(n)	CreateWaitEventSet(CurrentMemoryContext, (n))
+#endif
+
 #endif							/* EVENTLOG_COMPAT_H */

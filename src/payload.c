@@ -144,6 +144,16 @@ value_to_jsonb(Datum value, Oid type)
 }
 
 void
+eventlog_payload_check(EventlogPayloadType type, const char *bytes, int32 len, const char *what)
+{
+	if (len < 0 || type == EVENTLOG_PAYLOAD_BYTEA)
+		return;
+	check_text(bytes, len, what);
+	if (type != EVENTLOG_PAYLOAD_TEXT)
+		check_json(type, bytes, len);
+}
+
+void
 eventlog_payload_from_any(EventlogPayloadType type, Datum value, Oid value_type,
 						  const char *what, const char **bytes, int32 *len)
 {

@@ -36,6 +36,13 @@ extern void eventlog_payload_from_column(EventlogPayloadType type, Datum value,
 extern void eventlog_payload_from_any(EventlogPayloadType type, Datum value, Oid value_type,
 									  const char *what, const char **bytes, int32 *len);
 
+/*
+ * Raise unless bytes that came from elsewhere are right for a column of this
+ * type.  len -1: null, which is.
+ */
+extern void eventlog_payload_check(EventlogPayloadType type, const char *bytes, int32 len,
+								   const char *what);
+
 /* A datum of the column's type from a record's bytes; palloc'd. */
 extern Datum eventlog_payload_to_datum(EventlogPayloadType type, const char *bytes, int32 len);
 

@@ -1,0 +1,599 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror_in.c
+ *	  Mirrors from Kafka into topics.
+ *
+ * One consumer serves all of a worker's mirrors of one owner.  Partitions are
+ * assigned, not subscribed to; only committed records come.  The records of a
+ * batch, and the positions behind them, are committed in one transaction of
+ * ours.  So the table eventlog.mirror_position is always right, and the
+ * consumer is only ever told where to go on.
+ *
+ * Records keep their partition, timestamp, key, value and headers; offsets are
+ * our own.
+ *
+ * If the records of one mirror cannot be appended, the whole batch is rolled
+ * back, that mirror is taken out for a while, and the others are set back to
+ * where they were and go on.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "guc.h"
+#include "mirror_task.h"
+#include "payload.h"
+#include "produce.h"
+
+#define OP_TIMEOUT_MS		10000
+#define BATCH_RECORDS		50000
+#define BATCH_BYTES			(16 * 1024 * 1024)
+#define LOOK_MS				1000
+
+typedef enum InState
+{
+	IN_CLOSED,
+	IN_METADATA,				/* how many partitions are there? */
+	IN_START,					/* where do new mirrors start? */
+	IN_READY
+} InState;
+
+/* A mirror. */
+typedef struct Incoming
+{
+	const EventlogMirrorPair *pair;
+	int			npartitions;	/* Kafka's */
+	int64	   *position;		/* next offset of Kafka's, by partition */
+	int64	   *pending;		/* after the batch in work; -1: unchanged */
+	bool		assigned;
+	int64		records;		/* of the batch in work */
+	int64		bytes;
+	EventlogTopic *topic;		/* in the transaction in work */
+	TimestampTz retry_at;
+	int			failures;
+} Incoming;
+
+struct EventlogMirrorIn
+{
+	const EventlogKafkaApi *api;
+	EventlogKafkaClient *client;
+	InState		state;
+	int			nmirrors;
+	Incoming   *mirrors;
+	int			current;		/* whose partitions are being asked for */
+	Incoming   *at_work;		/* whose record is being appended */
+	TimestampTz retry_at;
+	int			failures;
+};
+
+EventlogMirrorIn *
+eventlog_mirror_in_create(const EventlogMirrorPair *pairs, int npairs, const EventlogKafkaApi *api)
+{
+	EventlogMirrorIn *in = MemoryContextAllocZero(TopMemoryContext, sizeof(EventlogMirrorIn));
+
+	in->api = api;
+	in->nmirrors = npairs;
+	in->mirrors = MemoryContextAllocZero(TopMemoryContext, sizeof(Incoming) * Max(npairs, 1));
+	for (int i = 0; i < npairs; i++)
+		in->mirrors[i].pair = &pairs[i];
+	return in;
+}
+
+int
+eventlog_mirror_in_fd(EventlogMirrorIn *in)
+{
+	return in->client != NULL ? in->api->event_fd(in->client) : -1;
+}
+
+static void
+close_client(EventlogMirrorIn *in)
+{
+	if (in->client != NULL)
+		(void) in->api->close(in->client, 0);
+	in->client = NULL;
+	in->state = IN_CLOSED;
+	in->current = 0;
+	for (int i = 0; i < in->nmirrors; i++)
+		in->mirrors[i].assigned = false;
+}
+
+void
+eventlog_mirror_in_close(EventlogMirrorIn *in)
+{
+	close_client(in);
+}
+
+static void
+fail_mirror(Incoming *mirror, const char *message)
+{
+	mirror->retry_at = GetCurrentTimestamp() + eventlog_mirror_backoff_ms(mirror->failures++) * 1000;
+	mirror->assigned = false;
+	eventlog_mirror_slot_phase(mirror->pair->slot, EVENTLOG_MIRROR_FAILED, message);
+}
+
+/* The client is of no use: all begin anew. */
+static void
+fail_all(EventlogMirrorIn *in, const char *what, const EventlogKafkaError *error)
+{
+	char		message[700];
+
+	snprintf(message, sizeof(message), "%s: %s (%s)", what, error->message, error->name);
+	close_client(in);
+	in->retry_at = GetCurrentTimestamp() + eventlog_mirror_backoff_ms(in->failures++) * 1000;
+	for (int i = 0; i < in->nmirrors; i++)
+		eventlog_mirror_slot_phase(in->mirrors[i].pair->slot, EVENTLOG_MIRROR_FAILED, message);
+}
+
+static void
+streaming(Incoming *mirror)
+{
+	if (mirror->pair->slot->phase != EVENTLOG_MIRROR_STREAMING)
+		eventlog_mirror_slot_phase(mirror->pair->slot, EVENTLOG_MIRROR_STREAMING, NULL);
+}
+
+/* ---- assigning ---- */
+
+/* The next mirror that is to be assigned, from "current" on. */
+static Incoming *
+next_unassigned(EventlogMirrorIn *in, TimestampTz now)
+{
+	for (; in->current < in->nmirrors; in->current++)
+	{
+		Incoming   *mirror = &in->mirrors[in->current];
+
+		if (!mirror->assigned && mirror->retry_at <= now)
+			return mirror;
+	}
+	in->current = 0;
+	return NULL;
+}
+
+static void
+ask_for_partitions(EventlogMirrorIn *in, TimestampTz now)
+{
+	Incoming   *mirror = next_unassigned(in, now);
+	EventlogKafkaError error = {0};
+
+	if (mirror == NULL)
+	{
+		in->state = IN_READY;
+		return;
+	}
+	in->state = IN_METADATA;
+	if (!in->api->start_metadata(in->client, mirror->pair->kafka_topic, OP_TIMEOUT_MS, &error))
+		fail_all(in, "could not ask for the topic", &error);
+}
+
+static void
+assign(EventlogMirrorIn *in, Incoming *mirror)
+{
+	EventlogKafkaAssign *partitions = palloc(sizeof(EventlogKafkaAssign) * mirror->npartitions);
+	EventlogKafkaError error = {0};
+
+	for (int p = 0; p < mirror->npartitions; p++)
+	{
+		partitions[p].topic = mirror->pair->kafka_topic;
+		partitions[p].partition = p;
+		partitions[p].offset = mirror->position[p];
+		partitions[p].tag = mirror - in->mirrors;
+	}
+	if (in->api->assign(in->client, partitions, mirror->npartitions, &error))
+	{
+		mirror->assigned = true;
+		streaming(mirror);
+	}
+	else
+		fail_mirror(mirror, error.message);
+	pfree(partitions);
+	in->current++;
+	in->state = IN_METADATA;
+}
+
+/* Where a partition begins that we have no position for. */
+static int64
+start_offset(const EventlogMirrorStart *start, int p)
+{
+	if (start->kind == EVENTLOG_START_LATEST)
+		return EVENTLOG_KAFKA_OFFSET_END;
+	for (int i = 0; start->kind == EVENTLOG_START_OFFSETS && i < start->noffsets; i++)
+		if (start->partitions[i] == p)
+			return start->offsets[i];
+	return EVENTLOG_KAFKA_OFFSET_BEGINNING;
+}
+
+/* The topic's partitions are known: load positions, and see where to start. */
+static void
+take_partitions(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaTopic *topic)
+{
+	int			n = topic->partitions;
+	const EventlogMirrorStart *start = &mirror->pair->mirror->config->start;
+	int64	   *ours;
+	bool		is_new = false;
+	EventlogTopic *our_topic;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	our_topic = eventlog_topic_by_name(mirror->pair->topic, false);
+	eventlog_topic_check_acl(our_topic, ACL_INSERT);
+	if (our_topic->npartitions != n && !mirror->pair->mirror->config->repartition)
+	{
+		char		message[256];
+
+		snprintf(message, sizeof(message), "Kafka's topic has %d partitions, and ours has %d",
+				 n, our_topic->npartitions);
+		CommitTransactionCommand();
+		fail_mirror(mirror, message);
+		in->current++;
+		return;
+	}
+	if (mirror->position != NULL)
+	{
+		pfree(mirror->position);
+		pfree(mirror->pending);
+	}
+	mirror->npartitions = n;
+	mirror->position = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
+	mirror->pending = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
+	ours = palloc(sizeof(int64) * n);
+	eventlog_mirror_pair_load(mirror->pair, n, ours, mirror->position);
+	CommitTransactionCommand();
+	for (int p = 0; p < n; p++)
+	{
+		mirror->pending[p] = -1;
+		if (mirror->position[p] < 0)
+		{
+			mirror->position[p] = start_offset(start, p);
+			is_new = true;
+		}
+	}
+	if (is_new && start->kind == EVENTLOG_START_TIME)
+	{
+		EventlogKafkaOffset *times = palloc0(sizeof(EventlogKafkaOffset) * n);
+		EventlogKafkaError error = {0};
+
+		for (int p = 0; p < n; p++)
+		{
+			times[p].topic = mirror->pair->kafka_topic;
+			times[p].partition = p;
+			times[p].offset = start->time_ms;
+		}
+		in->state = IN_START;
+		if (!in->api->start_offsets_for_times(in->client, times, n, OP_TIMEOUT_MS, &error))
+			fail_all(in, "could not ask for offsets", &error);
+		pfree(times);
+		return;
+	}
+	assign(in, mirror);
+}
+
+static void
+take_start(EventlogMirrorIn *in, Incoming *mirror)
+{
+	int			count;
+	const EventlogKafkaOffset *offsets = in->api->offsets(in->client, &count);
+
+	for (int p = 0; p < mirror->npartitions && p < count; p++)
+	{
+		if (mirror->position[p] < 0)
+			mirror->position[p] = offsets[p].offset >= 0 ? offsets[p].offset : EVENTLOG_KAFKA_OFFSET_END;
+	}
+	assign(in, mirror);
+}
+
+/* ---- appending ---- */
+
+static EventlogTopic *
+get_topic(Incoming *mirror)
+{
+	if (mirror->topic == NULL)
+	{
+		mirror->topic = eventlog_topic_by_name(mirror->pair->topic, false);
+		eventlog_topic_check_acl(mirror->topic, ACL_INSERT);
+	}
+	return mirror->topic;
+}
+
+static void
+append(Incoming *mirror, const EventlogKafkaMessage *message)
+{
+	EventlogTopic *topic = get_topic(mirror);
+	EventlogRecord rec = message->record;
+	int			partition = message->partition;
+
+	eventlog_payload_check(topic->key_type, rec.key, rec.key_len, "key");
+	eventlog_payload_check(topic->value_type, rec.value, rec.value_len, "value");
+	if (mirror->pair->mirror->config->repartition)
+		partition = -1;
+	else
+		eventlog_topic_check_partition(topic, partition);
+	eventlog_produce_any(topic, partition, &rec);
+	mirror->pending[message->partition] = rec.offset + 1;
+	mirror->bytes += Max(rec.key_len, 0) + Max(rec.value_len, 0) + rec.headers_len;
+	mirror->records++;
+}
+
+/* Set a mirror's partitions back to where they were before the batch. */
+static void
+set_back(EventlogMirrorIn *in, Incoming *mirror)
+{
+	EventlogKafkaAssign *partitions = palloc(sizeof(EventlogKafkaAssign) * mirror->npartitions);
+	EventlogKafkaError error = {0};
+	int			n = 0;
+
+	for (int p = 0; p < mirror->npartitions; p++)
+	{
+		if (mirror->pending[p] < 0)
+			continue;
+		partitions[n].topic = mirror->pair->kafka_topic;
+		partitions[n].partition = p;
+		partitions[n].offset = mirror->position[p];
+		partitions[n++].tag = mirror - in->mirrors;
+		mirror->pending[p] = -1;
+	}
+	if (n > 0 && mirror->assigned && !in->api->seek(in->client, partitions, n, &error))
+		fail_mirror(mirror, error.message);
+	pfree(partitions);
+}
+
+static void
+take_out(EventlogMirrorIn *in, Incoming *mirror)
+{
+	EventlogKafkaAssign *partitions = palloc0(sizeof(EventlogKafkaAssign) * Max(mirror->npartitions, 1));
+	EventlogKafkaError error = {0};
+
+	for (int p = 0; p < mirror->npartitions; p++)
+	{
+		partitions[p].topic = mirror->pair->kafka_topic;
+		partitions[p].partition = p;
+	}
+	(void) in->api->unassign(in->client, partitions, mirror->npartitions, &error);
+	pfree(partitions);
+}
+
+static void
+save_positions(Incoming *mirror)
+{
+	for (int p = 0; p < mirror->npartitions; p++)
+	{
+		if (mirror->pending[p] >= 0)
+			eventlog_mirror_pair_save(mirror->pair, p, -1, mirror->pending[p]);
+	}
+}
+
+static void
+take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	for (int i = 0; i < in->nmirrors; i++)
+	{
+		in->mirrors[i].topic = NULL;
+		in->mirrors[i].records = in->mirrors[i].bytes = 0;
+	}
+	for (int i = 0; i < batch->count; i++)
+	{
+		const EventlogKafkaMessage *message = &batch->messages[i];
+		Incoming   *mirror = &in->mirrors[message->tag];
+
+		if (!mirror->assigned || message->partition >= mirror->npartitions)
+			continue;
+		in->at_work = mirror;
+		switch (message->kind)
+		{
+			case EVENTLOG_KAFKA_RECORD:
+				append(mirror, message);
+				break;
+			case EVENTLOG_KAFKA_END:
+				if (message->record.offset > Max(mirror->position[message->partition],
+												 mirror->pending[message->partition]))
+					mirror->pending[message->partition] = message->record.offset;
+				break;
+			case EVENTLOG_KAFKA_TROUBLE:
+				ereport(ERROR,
+						(errcode(ERRCODE_FDW_ERROR),
+						 errmsg("partition %d at offset %lld: %.*s", message->partition,
+								(long long) message->record.offset,
+								message->record.value_len, message->record.value)));
+		}
+	}
+	for (int i = 0; i < in->nmirrors; i++)
+	{
+		in->at_work = &in->mirrors[i];
+		if (in->mirrors[i].assigned)
+			save_positions(&in->mirrors[i]);
+	}
+	in->at_work = NULL;
+	EVENTLOG_PAUSE_INTERRUPTIBLE("mirror-in-commit", in->mirrors[0].pair->mirror->name);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	for (int i = 0; i < in->nmirrors; i++)
+	{
+		Incoming   *mirror = &in->mirrors[i];
+		bool		moved = false;
+
+		for (int p = 0; p < mirror->npartitions; p++)
+		{
+			if (mirror->pending[p] < 0)
+				continue;
+			mirror->position[p] = mirror->pending[p];
+			mirror->pending[p] = -1;
+			eventlog_mirror_pair_tell(mirror->pair, p, mirror->position[p], -1);
+			moved = true;
+		}
+		if (moved)
+		{
+			pg_atomic_add_fetch_u64(&mirror->pair->slot->records, mirror->records);
+			pg_atomic_add_fetch_u64(&mirror->pair->slot->bytes, mirror->bytes);
+			pg_atomic_add_fetch_u64(&mirror->pair->slot->transactions, 1);
+			mirror->pair->slot->transaction_at = GetCurrentTimestamp();
+			streaming(mirror);
+			mirror->failures = 0;
+		}
+	}
+	in->api->release(in->client, batch);
+	in->failures = 0;
+}
+
+/* A step has raised, and the transaction was rolled back. */
+void
+eventlog_mirror_in_fail(EventlogMirrorIn *in, const char *message)
+{
+	Incoming   *guilty = in->at_work;
+
+	in->at_work = NULL;
+	if (guilty == NULL || in->client == NULL)
+	{
+		EventlogKafkaError error = {0};
+
+		strlcpy(error.message, message, sizeof(error.message));
+		fail_all(in, "failed", &error);
+		return;
+	}
+
+	/* the client frees the batch when it is closed; it is not asked for again */
+	take_out(in, guilty);
+	for (int p = 0; p < guilty->npartitions; p++)
+		guilty->pending[p] = -1;
+	fail_mirror(guilty, message);
+	for (int i = 0; i < in->nmirrors; i++)
+	{
+		if (in->mirrors[i].assigned)
+			set_back(in, &in->mirrors[i]);
+	}
+}
+
+/* ---- the states ---- */
+
+static void
+op_done(EventlogMirrorIn *in, TimestampTz now)
+{
+	Incoming   *mirror = &in->mirrors[in->current];
+	const EventlogKafkaMetadata *metadata;
+
+	if (in->state == IN_START)
+	{
+		take_start(in, mirror);
+		ask_for_partitions(in, now);
+		return;
+	}
+	metadata = in->api->metadata(in->client);
+	if (metadata->ntopics != 1 || metadata->topics[0].code != 0 || metadata->topics[0].partitions == 0)
+	{
+		char		message[400];
+
+		snprintf(message, sizeof(message), "topic \"%s\" is not there", mirror->pair->kafka_topic);
+		fail_mirror(mirror, message);
+		in->current++;
+	}
+	else
+	{
+		in->at_work = mirror;
+		take_partitions(in, mirror, &metadata->topics[0]);
+		in->at_work = NULL;
+		if (in->state == IN_START || in->client == NULL)
+			return;
+	}
+	ask_for_partitions(in, now);
+}
+
+static void
+open_client(EventlogMirrorIn *in, TimestampTz now)
+{
+	const EventlogMirrorPair *spec = in->mirrors[0].pair;
+	EventlogKafkaOpen how = {
+		.kind = EVENTLOG_KAFKA_CONSUMER,
+		.group = spec->group,
+		.options = spec->options,
+		.noptions = spec->noptions
+	};
+	EventlogKafkaError error = {0};
+
+	in->client = in->api->open(&how, &error);
+	if (in->client == NULL)
+		fail_all(in, "could not open a consumer", &error);
+	else
+		ask_for_partitions(in, now);
+}
+
+void
+eventlog_mirror_in_step(EventlogMirrorIn *in, TimestampTz now, int64 *wait_ms)
+{
+	EventlogKafkaError error = {0};
+	EventlogKafkaBatch *batch;
+
+	*wait_ms = LOOK_MS;
+	if (in->nmirrors == 0)
+		return;
+	if (in->state == IN_CLOSED)
+	{
+		if (now >= in->retry_at)
+			open_client(in, now);
+		else
+			*wait_ms = Max((in->retry_at - now) / 1000, 1);
+		return;
+	}
+	in->api->poll(in->client);
+	if (in->api->broker_error(in->client, &error))
+	{
+		for (int i = 0; i < in->nmirrors; i++)
+		{
+			pg_atomic_add_fetch_u64(&in->mirrors[i].pair->slot->broker_errors, 1);
+			eventlog_mirror_slot_broker_error(in->mirrors[i].pair->slot, error.message);
+		}
+		if (error.fatal)
+		{
+			fail_all(in, "consumer failed", &error);
+			return;
+		}
+	}
+	if (in->state == IN_METADATA || in->state == IN_START)
+	{
+		switch (in->api->op_state(in->client, &error))
+		{
+			case EVENTLOG_KAFKA_OP_RUNNING:
+				break;
+			case EVENTLOG_KAFKA_OP_FAILED:
+				fail_all(in, "could not ask for the topic", &error);
+				return;
+			case EVENTLOG_KAFKA_OP_DONE:
+			case EVENTLOG_KAFKA_OP_NONE:
+				op_done(in, now);
+				*wait_ms = 0;
+				break;
+		}
+	}
+	if (in->client == NULL)
+		return;
+	batch = in->api->fetch(in->client, BATCH_RECORDS, BATCH_BYTES);
+	if (batch != NULL)
+	{
+		take_batch(in, batch);
+		*wait_ms = 0;
+	}
+	else if (in->state == IN_READY)
+	{
+		for (int i = 0; i < in->nmirrors; i++)
+		{
+			Incoming   *mirror = &in->mirrors[i];
+
+			if (mirror->assigned)
+				continue;
+			if (mirror->retry_at <= now)
+			{
+				in->current = 0;
+				ask_for_partitions(in, now);
+				break;
+			}
+			*wait_ms = Min(*wait_ms, Max((mirror->retry_at - now) / 1000, 1));
+		}
+	}
+}

@@ -1,0 +1,703 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror_out.c
+ *	  A mirror from a topic to Kafka.
+ *
+ * Records below the last stable offset, flushed ones only, are produced in
+ * Kafka transactions.  Each such transaction also commits, as the offsets of a
+ * consumer group without members, the positions up to which it has got: so a
+ * record and the word that it has been sent are committed together, and
+ * whatever happens, Kafka itself knows where to go on.  PostgreSQL keeps lower
+ * bounds of these positions, for when the group's offsets have expired.
+ *
+ * The transactional id belongs to the mirror.  Whoever initialises it fences
+ * whoever had it, in the middle of a transaction, too; what that one had sent
+ * is aborted.
+ *
+ * A client is opened when there is something to send, and closed when there
+ * has been nothing for a while.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "emit.h"
+#include "guc.h"
+#include "log_scan.h"
+#include "log_storage.h"
+#include "mirror_task.h"
+#include "wakeup.h"
+
+#define OP_TIMEOUT_MS		10000
+#define IDLE_CLOSE_MS		60000	/* when a client with nothing to do is closed */
+#define LOOK_MS				1000	/* how often to look although nobody woke us */
+#define FULL_WAIT_MS		2		/* the queue is full */
+#define SAVE_MS				5000	/* how often lower bounds are written down */
+#define STEP_BYTES			(8 * 1024 * 1024)	/* read in one step */
+
+typedef enum OutState
+{
+	OUT_CLOSED,
+	OUT_INIT,					/* registering the transactional id */
+	OUT_TARGET,					/* looking up the topic */
+	OUT_CREATE,					/* creating it */
+	OUT_COMMITTED,				/* asking for the group's positions */
+	OUT_READY,					/* a transaction may be open */
+	OUT_COMMITTING
+} OutState;
+
+struct EventlogMirrorOut
+{
+	const EventlogMirrorPair *pair;
+	const EventlogKafkaApi *api;
+	EventlogKafkaClient *client;
+	OutState	state;
+	int			target;
+	bool		init_done;
+	bool		created;		/* tried to create the topic */
+
+	Oid			relid;			/* of our topic, when it was looked up last */
+	int			npartitions;	/* ours */
+	int64	   *position;		/* committed in Kafka: next offset to send */
+	int64	   *sent;			/* in the open transaction */
+	int64	   *saved;			/* lower bounds that are written down */
+	bool		known;			/* positions are */
+
+	bool		in_transaction;
+	int64		transaction_records;
+	int64		transaction_bytes;
+	TimestampTz transaction_began;
+	bool		all_sent;		/* there was no more below the LSO */
+
+	uint64		activity;		/* of the topic, when all was sent; 0: unknown */
+	TimestampTz looked_at;
+	TimestampTz used_at;
+	TimestampTz saved_at;
+	TimestampTz retry_at;
+	int			failures;
+};
+
+EventlogMirrorOut *
+eventlog_mirror_out_create(const EventlogMirrorPair *pair, const EventlogKafkaApi *api)
+{
+	EventlogMirrorOut *out = MemoryContextAllocZero(TopMemoryContext, sizeof(EventlogMirrorOut));
+
+	out->pair = pair;
+	out->api = api;
+	return out;
+}
+
+int
+eventlog_mirror_out_fd(EventlogMirrorOut *out)
+{
+	return out->client != NULL ? out->api->event_fd(out->client) : -1;
+}
+
+static void
+close_client(EventlogMirrorOut *out)
+{
+	if (out->client != NULL)
+	{
+		pg_atomic_add_fetch_u64(&out->pair->slot->throttled_ms,
+								out->api->throttled_ms(out->client));
+		(void) out->api->close(out->client, 0);
+	}
+	out->client = NULL;
+	out->state = OUT_CLOSED;
+	out->known = false;
+	out->in_transaction = false;
+}
+
+void
+eventlog_mirror_out_close(EventlogMirrorOut *out)
+{
+	close_client(out);
+}
+
+void
+eventlog_mirror_out_fail(EventlogMirrorOut *out, const char *message)
+{
+	close_client(out);
+	out->retry_at = GetCurrentTimestamp() + eventlog_mirror_backoff_ms(out->failures++) * 1000;
+	eventlog_mirror_slot_phase(out->pair->slot, EVENTLOG_MIRROR_FAILED, message);
+}
+
+/* It is not to go on by itself. */
+static void
+stop(EventlogMirrorOut *out, EventlogMirrorPhase phase, const char *message)
+{
+	close_client(out);
+	out->retry_at = DT_NOEND;
+	eventlog_mirror_slot_phase(out->pair->slot, phase, message);
+}
+
+/* An error of Kafka's; transient ones begin anew as well, after a wait. */
+static void
+fail_by_kafka(EventlogMirrorOut *out, const char *what, const EventlogKafkaError *error)
+{
+	char		message[700];
+
+	snprintf(message, sizeof(message), "%s: %s (%s)", what, error->message, error->name);
+	eventlog_mirror_out_fail(out, message);
+}
+
+/* ---- opening ---- */
+
+static void
+open_client(EventlogMirrorOut *out)
+{
+	EventlogKafkaOpen how = {
+		.kind = EVENTLOG_KAFKA_PRODUCER,
+		.transactional_id = out->pair->transactional_id,
+		.options = out->pair->options,
+		.noptions = out->pair->noptions
+	};
+	EventlogKafkaError error = {0};
+
+	out->client = out->api->open(&how, &error);
+	if (out->client == NULL)
+	{
+		fail_by_kafka(out, "could not open a producer", &error);
+		return;
+	}
+	out->init_done = out->created = false;
+	if (how.transactional_id != NULL)
+	{
+		out->state = OUT_INIT;
+		if (!out->api->start_init(out->client, OP_TIMEOUT_MS, &error))
+			fail_by_kafka(out, "could not register the transactional id", &error);
+	}
+	else
+	{
+		out->state = OUT_TARGET;
+		if (!out->api->start_target(out->client, out->pair->kafka_topic, out->npartitions, 0,
+									OP_TIMEOUT_MS, &error))
+			fail_by_kafka(out, "could not look up the topic", &error);
+	}
+	out->used_at = GetCurrentTimestamp();
+}
+
+static void
+ask_for_target(EventlogMirrorOut *out)
+{
+	EventlogKafkaError error = {0};
+
+	out->state = OUT_TARGET;
+	if (!out->api->start_target(out->client, out->pair->kafka_topic, 1, 0,
+								OP_TIMEOUT_MS, &error))
+		fail_by_kafka(out, "could not look up the topic", &error);
+}
+
+static void
+ask_for_positions(EventlogMirrorOut *out)
+{
+	EventlogKafkaOffset *partitions = palloc0(sizeof(EventlogKafkaOffset) * out->npartitions);
+	EventlogKafkaError error = {0};
+
+	for (int p = 0; p < out->npartitions; p++)
+	{
+		partitions[p].topic = out->pair->kafka_topic;
+		partitions[p].partition = p;
+	}
+	out->state = OUT_COMMITTED;
+	if (!out->api->start_committed(out->client, out->pair->group, partitions, out->npartitions,
+								   OP_TIMEOUT_MS, &error))
+		fail_by_kafka(out, "could not ask for positions", &error);
+	pfree(partitions);
+}
+
+/* Where a partition begins that nobody has a position for. */
+static int64
+start_offset(const EventlogMirrorStart *start, int p, const EventlogMetaHead *meta, Relation leaf)
+{
+	int64		offset = meta->log_start_offset;
+	Snapshot	snapshot;
+	EventlogCursor *cur;
+
+	switch (start->kind)
+	{
+		case EVENTLOG_START_EARLIEST:
+			break;
+		case EVENTLOG_START_LATEST:
+			offset = meta->next_offset;
+			break;
+		case EVENTLOG_START_OFFSETS:
+			for (int i = 0; i < start->noffsets; i++)
+				if (start->partitions[i] == p)
+					offset = start->offsets[i];
+			break;
+		case EVENTLOG_START_TIME:
+			snapshot = eventlog_fresh_snapshot();
+			cur = eventlog_cursor_open(leaf, snapshot, true);
+			eventlog_cursor_seek_time(cur, start->time_ms);
+			offset = eventlog_cursor_next(cur) ? cur->header.base_offset : meta->next_offset;
+			eventlog_cursor_close(cur);
+			UnregisterSnapshot(snapshot);
+			break;
+	}
+	return Max(offset, meta->log_start_offset);
+}
+
+/*
+ * Where to go on: at the group's offset, or else at the lower bound, or at the
+ * start.  A position past the end of our log, or below what was sent for
+ * certain, means that one side has lost something.
+ */
+static bool
+take_positions(EventlogMirrorOut *out, EventlogTopic *topic)
+{
+	int			count;
+	const EventlogKafkaOffset *offsets = out->api->offsets(out->client, &count);
+	int64	   *kafka = palloc(sizeof(int64) * out->npartitions);
+	Oid		   *leaves = eventlog_topic_copy_leaves(topic);
+
+	eventlog_mirror_pair_load(out->pair, out->npartitions, out->saved, kafka);
+	for (int p = 0; p < out->npartitions; p++)
+	{
+		int64		committed = p < count ? offsets[p].offset : -1;
+		EventlogMetaHead meta;
+		uint32		layout;
+		Relation	leaf = table_open(leaves[p], AccessShareLock);
+
+		eventlog_storage_read_meta(leaf, &meta, &layout);
+		if (committed > meta.next_offset || (committed >= 0 && committed < out->saved[p]))
+		{
+			char		message[512];
+
+			snprintf(message, sizeof(message),
+					 "partition %d: Kafka has offset %lld of ours, our log ends at %lld and %lld was sent for certain",
+					 p, (long long) committed, (long long) meta.next_offset, (long long) out->saved[p]);
+			eventlog_mirror_set_stopped(out->pair->mirror->id, "diverged");
+			table_close(leaf, AccessShareLock);
+			stop(out, EVENTLOG_MIRROR_DIVERGED, message);
+			return false;
+		}
+		if (committed < 0)
+			committed = out->saved[p];
+		if (committed < 0)
+			committed = start_offset(&out->pair->mirror->config->start, p, &meta, leaf);
+		out->position[p] = out->sent[p] = committed;
+		table_close(leaf, AccessShareLock);
+	}
+	out->known = true;
+	return true;
+}
+
+/* ---- sending ---- */
+
+/*
+ * Send what one partition has, until something says that it is enough.
+ * Returns false if the client has failed, or its queue is full (*full).
+ */
+static bool
+send_partition(EventlogMirrorOut *out, Relation leaf, int p, Snapshot snapshot,
+			   int64 *bytes, bool *full)
+{
+	EventlogCursor *cur = eventlog_cursor_open(leaf, snapshot, true);
+	EventlogRecord rec;
+	bool		ok = true;
+
+	if (out->sent[p] < cur->meta.log_start_offset)
+		out->sent[p] = cur->meta.log_start_offset;
+	eventlog_cursor_seek(cur, out->sent[p]);
+	while (ok && *bytes < STEP_BYTES &&
+		   out->transaction_records < out->pair->mirror->config->transaction_records &&
+		   eventlog_cursor_next(cur))
+	{
+		while (ok && eventlog_batch_next(&cur->reader, &rec))
+		{
+			EventlogKafkaError error = {0};
+			int			partition = p;
+
+			if (rec.offset < out->sent[p])
+				continue;
+			if (!out->in_transaction)
+			{
+				if (out->pair->transactional_id != NULL && !out->api->begin(out->client, &error))
+				{
+					fail_by_kafka(out, "could not begin a transaction", &error);
+					ok = false;
+					break;
+				}
+				out->in_transaction = true;
+				out->transaction_began = GetCurrentTimestamp();
+				out->transaction_records = out->transaction_bytes = 0;
+			}
+			switch (out->api->produce(out->client, out->target, partition, &rec, rec.offset, &error))
+			{
+				case EVENTLOG_KAFKA_PRODUCED:
+					out->sent[p] = rec.offset + 1;
+					out->transaction_records++;
+					*bytes += Max(rec.key_len, 0) + Max(rec.value_len, 0) + rec.headers_len;
+					break;
+				case EVENTLOG_KAFKA_QUEUE_FULL:
+					*full = true;
+					ok = false;
+					break;
+				case EVENTLOG_KAFKA_REFUSED:
+				case EVENTLOG_KAFKA_FAILED:
+					{
+						char		what[64];
+
+						snprintf(what, sizeof(what), "partition %d, offset %lld", p, (long long) rec.offset);
+						fail_by_kafka(out, what, &error);
+						ok = false;
+						break;
+					}
+			}
+		}
+		if (cur->reader.error)
+			eventlog_cursor_damaged(cur, cur->reader.error);
+		if (ok)
+			out->sent[p] = Max(out->sent[p], cur->header.base_offset + cur->header.last_offset_delta + 1);
+	}
+	if (*bytes >= STEP_BYTES || out->transaction_records >= out->pair->mirror->config->transaction_records)
+		out->all_sent = false;
+	eventlog_cursor_close(cur);
+	return ok;
+}
+
+/* The topic, locked against nothing; its partitions may have become more. */
+static EventlogTopic *
+get_topic(EventlogMirrorOut *out)
+{
+	EventlogTopic *topic = eventlog_topic_by_name(out->pair->topic, false);
+
+	eventlog_topic_check_acl(topic, ACL_SELECT);
+	if (out->relid != topic->relid)
+		out->activity = 0;
+	out->relid = topic->relid;
+	if (out->npartitions != topic->npartitions)
+	{
+		int			n = topic->npartitions;
+
+		if (out->npartitions > 0)
+			close_client(out);
+		out->position = out->position == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n) :
+			repalloc(out->position, sizeof(int64) * n);
+		out->sent = out->sent == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n) :
+			repalloc(out->sent, sizeof(int64) * n);
+		out->saved = out->saved == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n) :
+			repalloc(out->saved, sizeof(int64) * n);
+		out->npartitions = n;
+		out->known = false;
+	}
+	return topic;
+}
+
+static void
+start_commit(EventlogMirrorOut *out)
+{
+	EventlogKafkaOffset *positions = palloc0(sizeof(EventlogKafkaOffset) * out->npartitions);
+	EventlogKafkaError error = {0};
+	int			n = 0;
+	bool		ok;
+
+	for (int p = 0; p < out->npartitions; p++)
+	{
+		if (out->sent[p] == out->position[p])
+			continue;
+		positions[n].topic = out->pair->kafka_topic;
+		positions[n].partition = p;
+		positions[n++].offset = out->sent[p];
+	}
+	EVENTLOG_PAUSE_INTERRUPTIBLE("mirror-commit", out->pair->mirror->name);
+	out->state = OUT_COMMITTING;
+	if (out->pair->transactional_id != NULL)
+		ok = out->api->start_commit(out->client, out->pair->group, positions, n, OP_TIMEOUT_MS, &error);
+	else
+		ok = out->api->start_flush(out->client, OP_TIMEOUT_MS, &error);
+	if (!ok)
+		fail_by_kafka(out, "could not commit", &error);
+	pfree(positions);
+}
+
+static void
+send_records(EventlogMirrorOut *out, TimestampTz now, int64 *wait_ms)
+{
+	EventlogTopic *topic;
+	Oid		   *leaves;
+	Snapshot	snapshot;
+	uint64		activity;
+	int64		bytes = 0;
+	bool		full = false;
+	bool		ok = true;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	topic = get_topic(out);
+	if (out->client == NULL)
+	{
+		CommitTransactionCommand();
+		return;
+	}
+	activity = eventlog_activity(topic->relid);
+	leaves = eventlog_topic_copy_leaves(topic);
+	snapshot = eventlog_fresh_snapshot();
+	out->all_sent = true;
+	for (int p = 0; ok && p < out->npartitions; p++)
+	{
+		Relation	leaf = table_open(leaves[p], AccessShareLock);
+
+		ok = send_partition(out, leaf, p, snapshot, &bytes, &full);
+		table_close(leaf, AccessShareLock);
+	}
+	UnregisterSnapshot(snapshot);
+	CommitTransactionCommand();
+
+	if (out->client == NULL)
+		return;
+	out->looked_at = now;
+	if (full)
+	{
+		*wait_ms = FULL_WAIT_MS;
+		return;
+	}
+	if (out->all_sent)
+		out->activity = activity;
+	out->transaction_bytes += bytes;
+	if (out->in_transaction)
+	{
+		out->used_at = now;
+		if (out->all_sent || out->transaction_records >= out->pair->mirror->config->transaction_records ||
+			now - out->transaction_began >= out->pair->mirror->config->transaction_ms * INT64CONST(1000))
+			start_commit(out);
+		*wait_ms = 0;
+	}
+}
+
+/* Write lower bounds down, if they have moved. */
+static void
+save_positions(EventlogMirrorOut *out, TimestampTz now)
+{
+	bool		moved = false;
+
+	out->saved_at = now;
+	for (int p = 0; p < out->npartitions; p++)
+		moved |= out->position[p] != out->saved[p];
+	if (!moved)
+		return;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	for (int p = 0; p < out->npartitions; p++)
+	{
+		if (out->position[p] != out->saved[p])
+			eventlog_mirror_pair_save(out->pair, p, out->position[p], -1);
+	}
+	CommitTransactionCommand();
+	memcpy(out->saved, out->position, sizeof(int64) * out->npartitions);
+}
+
+static void
+streaming(EventlogMirrorOut *out)
+{
+	if (out->pair->slot->phase != EVENTLOG_MIRROR_STREAMING)
+		eventlog_mirror_slot_phase(out->pair->slot, EVENTLOG_MIRROR_STREAMING, NULL);
+}
+
+static void
+committed(EventlogMirrorOut *out, TimestampTz now)
+{
+	EventlogKafkaDelivery failure;
+
+	if (out->pair->transactional_id == NULL && out->api->delivery_failure(out->client, &failure))
+	{
+		fail_by_kafka(out, "a record was not taken", &failure.error);
+		return;
+	}
+	memcpy(out->position, out->sent, sizeof(int64) * out->npartitions);
+	out->in_transaction = false;
+	pg_atomic_add_fetch_u64(&out->pair->slot->records, out->transaction_records);
+	pg_atomic_add_fetch_u64(&out->pair->slot->bytes, out->transaction_bytes);
+	pg_atomic_add_fetch_u64(&out->pair->slot->transactions, 1);
+	for (int p = 0; p < out->npartitions; p++)
+		eventlog_mirror_pair_tell(out->pair, p, out->position[p], -1);
+	out->transaction_records = 0;
+	out->failures = 0;
+	out->state = OUT_READY;
+	out->pair->slot->transaction_at = now;
+	streaming(out);
+	if (now - out->saved_at >= SAVE_MS * INT64CONST(1000))
+		save_positions(out, now);
+}
+
+/* ---- the states ---- */
+
+bool
+eventlog_mirror_out_is_waiting(const EventlogMirrorOut *out)
+{
+	return out->state == OUT_READY ||
+		(out->state == OUT_CLOSED && out->retry_at <= GetCurrentTimestamp());
+}
+
+bool
+eventlog_mirror_out_has_news(const EventlogMirrorOut *out)
+{
+	return out->activity == 0 || eventlog_activity(out->relid) != out->activity;
+}
+
+/*
+ * Another producer has our transactional id, or the broker has timed our
+ * transaction out: it looks the same.  If the catalogue says that the mirror
+ * is not ours any more, we are the one to stay away.
+ */
+static void
+fail_fenced(EventlogMirrorOut *out, const EventlogKafkaError *error)
+{
+	if (eventlog_mirror_is_mine(out->pair->mirror))
+		fail_by_kafka(out, "the transaction was ended by the broker", error);
+	else
+		stop(out, EVENTLOG_MIRROR_FENCED, "another server has taken the mirror over");
+}
+
+static void
+op_failed(EventlogMirrorOut *out, const EventlogKafkaError *error)
+{
+	EventlogKafkaDelivery failure;
+
+	if (out->state == OUT_TARGET && error->code == EVENTLOG_KAFKA_ERR_UNKNOWN_TOPIC_OR_PART &&
+		out->pair->mirror->config->create_topic && !out->created)
+	{
+		EventlogKafkaError create_error = {0};
+
+		out->created = true;
+		out->state = OUT_CREATE;
+		if (!out->api->start_create_topic(out->client, out->pair->kafka_topic, out->npartitions, -1,
+										  NULL, 0, OP_TIMEOUT_MS, &create_error))
+			fail_by_kafka(out, "could not create the topic", &create_error);
+		return;
+	}
+	if (out->state == OUT_COMMITTING && error->retriable)
+	{
+		start_commit(out);
+		return;
+	}
+	if (error->fenced)
+	{
+		fail_fenced(out, error);
+		return;
+	}
+	if (out->state == OUT_COMMITTING && out->api->delivery_failure(out->client, &failure))
+	{
+		fail_by_kafka(out, "a record was not taken", &failure.error);
+		return;
+	}
+	fail_by_kafka(out, out->state == OUT_COMMITTING ? "could not commit" : "could not connect", error);
+}
+
+static void
+op_done(EventlogMirrorOut *out, TimestampTz now)
+{
+	EventlogTopic *topic;
+
+	switch (out->state)
+	{
+		case OUT_INIT:
+			out->init_done = true;
+			ask_for_target(out);
+			break;
+		case OUT_CREATE:
+			ask_for_target(out);
+			break;
+		case OUT_TARGET:
+			out->target = out->api->target(out->client);
+			if (out->api->target_partitions(out->client, out->target) != out->npartitions)
+			{
+				char		message[256];
+
+				snprintf(message, sizeof(message), "the topic has %d partitions, and Kafka's has %d",
+						 out->npartitions, out->api->target_partitions(out->client, out->target));
+				eventlog_mirror_out_fail(out, message);
+				break;
+			}
+			ask_for_positions(out);
+			break;
+		case OUT_COMMITTED:
+			SetCurrentStatementStartTimestamp();
+			StartTransactionCommand();
+			topic = get_topic(out);
+			if (out->client != NULL && take_positions(out, topic))
+			{
+				out->state = OUT_READY;
+				streaming(out);
+			}
+			CommitTransactionCommand();
+			break;
+		case OUT_COMMITTING:
+			committed(out, now);
+			break;
+		case OUT_CLOSED:
+		case OUT_READY:
+			break;
+	}
+}
+
+void
+eventlog_mirror_out_step(EventlogMirrorOut *out, TimestampTz now, int64 *wait_ms)
+{
+	EventlogKafkaError error = {0};
+
+	*wait_ms = LOOK_MS;
+	if (out->state == OUT_CLOSED)
+	{
+		if (now < out->retry_at)
+		{
+			*wait_ms = out->retry_at == DT_NOEND ? LOOK_MS : Max((out->retry_at - now) / 1000, 1);
+			return;
+		}
+		if (!eventlog_mirror_out_has_news(out))
+		{
+			streaming(out);
+			return;
+		}
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		(void) get_topic(out);
+		CommitTransactionCommand();
+		open_client(out);
+		return;
+	}
+
+	out->api->poll(out->client);
+	if (out->api->broker_error(out->client, &error))
+	{
+		pg_atomic_add_fetch_u64(&out->pair->slot->broker_errors, 1);
+		eventlog_mirror_slot_broker_error(out->pair->slot, error.message);
+	}
+	if (out->state == OUT_READY)
+	{
+		if (out->in_transaction || eventlog_mirror_out_has_news(out))
+			send_records(out, now, wait_ms);
+		else if (now - out->used_at > IDLE_CLOSE_MS * INT64CONST(1000))
+		{
+			save_positions(out, now);
+			close_client(out);
+		}
+		else if (now - out->saved_at >= SAVE_MS * INT64CONST(1000))
+			save_positions(out, now);
+		return;
+	}
+	switch (out->api->op_state(out->client, &error))
+	{
+		case EVENTLOG_KAFKA_OP_RUNNING:
+			break;
+		case EVENTLOG_KAFKA_OP_FAILED:
+			op_failed(out, &error);
+			*wait_ms = 1;
+			break;
+		case EVENTLOG_KAFKA_OP_DONE:
+		case EVENTLOG_KAFKA_OP_NONE:
+			op_done(out, now);
+			*wait_ms = 0;
+			break;
+	}
+}

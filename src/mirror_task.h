@@ -1,0 +1,88 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror_task.h
+ *	  Pairs of topics at work in a mirror worker.
+ *
+ * A worker has many pairs and one thread: each does a bit of work at a step,
+ * never waits, and says when it wants to be called again.  What a step raises
+ * is that pair's failure: the worker rolls back, has the pair begin anew after
+ * a while, and goes on with the others.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EVENTLOG_MIRROR_TASK_H
+#define EVENTLOG_MIRROR_TASK_H
+
+#include "datatype/timestamp.h"
+
+#include "kafka_api.h"
+#include "mirror.h"
+#include "topic.h"
+
+/* A pair of topics of a mirror; a mirror that is no pattern has one. */
+typedef struct EventlogMirrorPair
+{
+	const EventlogMirror *mirror;
+	EventlogMirrorSlot *slot;
+	const char *topic;			/* ours */
+	const char *kafka_topic;
+	const char *transactional_id;	/* out: NULL for at least once */
+	const char *group;			/* out: the group that carries positions */
+	const EventlogKafkaOption *options;
+	int			noptions;
+} EventlogMirrorPair;
+
+/*
+ * What a pair knows of its progress, in the catalogue: by partition of the
+ * source; -1 where there is none.  In a transaction, as superuser.
+ */
+extern void eventlog_mirror_pair_load(const EventlogMirrorPair *pair, int npartitions,
+									  int64 *ours, int64 *kafka);
+extern void eventlog_mirror_pair_save(const EventlogMirrorPair *pair, int32 partition,
+									  int64 ours, int64 kafka);
+
+/* For the views: where a partition is. */
+extern void eventlog_mirror_pair_tell(const EventlogMirrorPair *pair, int32 partition,
+									  int64 position, int64 end);
+
+/* How long to wait after so many failures in a row, in ms. */
+extern int64 eventlog_mirror_backoff_ms(int failures);
+
+/* --- mirror_out.c: one of them for each pair --- */
+
+typedef struct EventlogMirrorOut EventlogMirrorOut;
+
+extern EventlogMirrorOut *eventlog_mirror_out_create(const EventlogMirrorPair *pair,
+													 const EventlogKafkaApi *api);
+
+/*
+ * Do some work, outside of transactions, in the name of the mirror's owner.
+ * *wait_ms: when to be called again at the latest; 0: at once.
+ */
+extern void eventlog_mirror_out_step(EventlogMirrorOut *out, TimestampTz now, int64 *wait_ms);
+
+/* Has its topic changed since it was found empty?  Needs no transaction. */
+extern bool eventlog_mirror_out_has_news(const EventlogMirrorOut *out);
+
+/* Is news what it waits for? */
+extern bool eventlog_mirror_out_is_waiting(const EventlogMirrorOut *out);
+
+/* A descriptor to wait for, or -1. */
+extern int	eventlog_mirror_out_fd(EventlogMirrorOut *out);
+
+/* A step has raised: begin anew after a while. */
+extern void eventlog_mirror_out_fail(EventlogMirrorOut *out, const char *message);
+extern void eventlog_mirror_out_close(EventlogMirrorOut *out);
+
+/* --- mirror_in.c: one for all pairs of an owner --- */
+
+typedef struct EventlogMirrorIn EventlogMirrorIn;
+
+extern EventlogMirrorIn *eventlog_mirror_in_create(const EventlogMirrorPair *pairs, int npairs,
+												   const EventlogKafkaApi *api);
+extern void eventlog_mirror_in_step(EventlogMirrorIn *in, TimestampTz now, int64 *wait_ms);
+extern int	eventlog_mirror_in_fd(EventlogMirrorIn *in);
+extern void eventlog_mirror_in_fail(EventlogMirrorIn *in, const char *message);
+extern void eventlog_mirror_in_close(EventlogMirrorIn *in);
+
+#endif							/* EVENTLOG_MIRROR_TASK_H */
