@@ -249,7 +249,7 @@ eventlog_event_schema_prepare(EventlogEncoder *encoder, EventlogEncoderTable *ta
 		write_struct(out, table->desc, table->fields, table->nfields, false);
 		out->len--;				/* the bracket */
 		eventlog_flat_schema(out, encoder->ec);
-		eventlog_json_literal(out, "],\"optional\":true");
+		eventlog_json_literal(out, "],\"optional\":false");
 		write_name(out, encoder, record, "Value");
 		eventlog_json_literal(out, "},\"payload\":");
 		table->value_head = as_text(out);

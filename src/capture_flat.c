@@ -157,7 +157,11 @@ write_field(EventlogBuf *out, EventlogEncoder *encoder, EventlogEncoderTable *ta
 			eventlog_json_int(out, time / 1000);
 			break;
 		case FLAT_SOURCE_SNAPSHOT:
-			write_text(out, eventlog_event_marker(source->marker));
+			/* "false" is a default, which does not come along to the new field */
+			if (encoder->config->compatible && source->marker == EVENTLOG_MARKER_FALSE)
+				eventlog_json_literal(out, "null");
+			else
+				write_text(out, eventlog_event_marker(source->marker));
 			break;
 		case FLAT_SOURCE_DB:
 			write_text(out, encoder->database);
