@@ -113,7 +113,8 @@ eventlog_json_raw(EventlogBuf *out, const char *bytes, size_t len)
 {
 	if (unlikely(out->cap - out->len < len))
 		eventlog_buf_reserve(out, len);
-	memcpy(out->data + out->len, bytes, len);
+	if (likely(len > 0))		/* else there may be no memory at all */
+		memcpy(out->data + out->len, bytes, len);
 	out->len += len;
 }
 
