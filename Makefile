@@ -145,7 +145,7 @@ $(KAFKA_LIBRARY): $(KAFKA_OBJS) .build-key
 $(KAFKA_OBJS): override CPPFLAGS += -iquote src
 $(KAFKA_OBJS): | have-librdkafka
 have-librdkafka:
-	@echo '#include <librdkafka/rdkafka.h>' | $(CC) $(CPPFLAGS) -E -o /dev/null - 2>/dev/null || { \
+	@echo '#include <librdkafka/rdkafka.h>' | $(CC) $(filter-out -MMD -MP,$(CPPFLAGS)) -E - >/dev/null 2>&1 || { \
 		echo "librdkafka's development files are missing: install librdkafka-dev;" \
 			"\"make check\" and \"make demo\" do it by themselves" >&2; exit 1; }
 
