@@ -323,6 +323,8 @@ eventlog_capture_delete(int32 id)
 	Oid			types[1] = {INT4OID};
 	Datum		values[1] = {Int32GetDatum(id)};
 
+	execute("DELETE FROM eventlog.capture_signal_queue WHERE capture_id OPERATOR(pg_catalog.=) $1",
+			1, types, values, NULL);
 	execute("DELETE FROM eventlog.capture WHERE id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
 }
 

@@ -1141,7 +1141,7 @@ run_blocking(void)
 bool
 eventlog_incremental_is_due(void)
 {
-	if (state->blocking != NIL)
+	if (state->blocking != NIL && !chunk_pending)
 		return true;
 	return read_requested && (read_not_before == 0 || GetCurrentTimestamp() >= read_not_before);
 }
@@ -1159,7 +1159,9 @@ eventlog_incremental_work(void)
 		read_chunk();
 	}
 	eventlog_notify_defer(false);
-	while (state->blocking != NIL)
+
+	/* not while rows wait that are as the encoder knows the tables now */
+	while (state->blocking != NIL && !chunk_pending)
 		run_blocking();
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(work_context);

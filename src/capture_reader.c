@@ -71,6 +71,7 @@ typedef struct ReaderHeader
 	Oid			database;
 	Oid			owner;
 	PGPROC	   *leader;
+	int			leader_pid;
 	pg_atomic_uint32 next_chunk;
 	uint32		nqueues;
 	Size		work_size;
@@ -397,6 +398,12 @@ reader_body(void)
 	Oid			user;
 	int			security;
 
+	/*
+	 * The leader holds locks on the tables, and waits for us: whoever waits
+	 * for it must not keep us waiting.  Before any lock is taken.
+	 */
+	if (!BecomeLockGroupMember(header->leader, header->leader_pid))
+		proc_exit(0);			/* the leader has gone */
 	eventlog_worker_connect(header->database);
 	eventlog_capture_settings();
 	/* what goes wrong is told to the leader, which writes it to the log */
@@ -519,6 +526,7 @@ make_segment(EventlogSnapshotWork *work, int nqueues)
 	header->database = MyDatabaseId;
 	header->owner = work->capture->owner;
 	header->leader = MyProc;
+	header->leader_pid = MyProcPid;
 	pg_atomic_init_u32(&header->next_chunk, 0);
 	header->nqueues = nqueues;
 	header->work_size = bytes.len;
@@ -820,6 +828,7 @@ eventlog_snapshot_read_parallel(EventlogSnapshotWork *work, int wanted)
 	readers->segment = make_segment(work, readers->wanted);
 	if (readers->segment == NULL)
 		return false;
+	BecomeLockGroupLeader();
 	PG_ENSURE_ERROR_CLEANUP(stop_readers, PointerGetDatum(readers));
 	{
 		start_readers(readers);
