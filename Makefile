@@ -79,7 +79,7 @@ DATA = $(wildcard sql/pg_eventlog--*.sql)
 UPGRADE_PARTS = sql/upgrade/0.1.0--0.2.0.sql sql/52_members.sql sql/55_reset.sql \
 	sql/57_group_admin.sql sql/65_maintenance.sql sql/70_views.sql sql/75_inspect.sql \
 	sql/80_workers.sql sql/85_metrics.sql sql/87_capture.sql sql/88_capture_signals.sql \
-	sql/90_mirrors.sql
+	sql/90_mirrors.sql sql/92_kafka.sql
 
 # The server's headers count as system headers (-isystem wins over the -I that
 # PGXS adds), so that the warnings are about our code.  Left off, because the
