@@ -291,6 +291,25 @@ put_json(StringInfo answer, const char *name, const char *value)
 }
 
 /*
+ * librdkafka before 2.6.1 sends a nonce that brokers from 4.0 on reject, as if
+ * the password were wrong (its issue 4895).
+ */
+static const char *
+explain(const char *message)
+{
+	int			major;
+	int			minor;
+	int			patch;
+
+	if (strstr(message, "SCRAM") == NULL ||
+		sscanf(api->library_version(), "%d.%d.%d", &major, &minor, &patch) != 3 ||
+		major * 10000 + minor * 100 + patch >= 20601)
+		return message;
+	return psprintf("%s; Kafka from 4.0 on refuses SCRAM from librdkafka before 2.6.1, and this is %s",
+					message, api->library_version());
+}
+
+/*
  * What librdkafka reports of brokers that cannot be reached says more than that
  * the time is up.
  */
@@ -305,7 +324,7 @@ put_error(StringInfo answer, EventlogKafkaError *error)
 						   error->code == EVENTLOG_KAFKA_ERR_TRANSPORT ||
 						   error->code == EVENTLOG_KAFKA_ERR_ALL_BROKERS_DOWN) &&
 		api->broker_error(client, &broker))
-		put_json(answer, "error", psprintf("%s: %s", error->message, broker.message));
+		put_json(answer, "error", explain(broker.message));
 	else
 		put_json(answer, "error", error->message[0] != '\0' ? error->message : error->name);
 }

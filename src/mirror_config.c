@@ -221,10 +221,18 @@ read_start_offsets(EventlogMirrorStart *start, Jsonb *object, const char *expect
 	start->noffsets = n;
 }
 
+/* An error says that it is no timestamp; add of what. */
+static void
+start_context(void *arg)
+{
+	errcontext("where a mirror is to start, which is earliest, latest, a timestamp, or an object of partitions and offsets");
+}
+
 static void
 read_start(EventlogMirrorStart *start, const char *value)
 {
 	TimestampTz time;
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = start_context};
 
 	if (pg_strcasecmp(value, "earliest") == 0)
 		start->kind = EVENTLOG_START_EARLIEST;
@@ -232,10 +240,11 @@ read_start(EventlogMirrorStart *start, const char *value)
 		start->kind = EVENTLOG_START_LATEST;
 	else
 	{
-		/* an error says that it is no timestamp, which is right */
+		error_context_stack = &context;
 		time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(value),
 													   ObjectIdGetDatum(InvalidOid),
 													   Int32GetDatum(-1)));
+		error_context_stack = context.previous;
 		if (TIMESTAMP_NOT_FINITE(time))
 			bad_value("start", value, "a finite timestamp");
 		start->kind = EVENTLOG_START_TIME;

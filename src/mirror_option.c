@@ -248,7 +248,7 @@ check_name(const char *name, const EventlogOptionRule *rule, int where)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
 				 errmsg("option \"%s\" does not belong to %s", name, place_name(where)),
-				 rule->secret ? errdetail("It is a secret, and options of servers can be read by everybody.") : 0,
+				 rule->secret ? errdetail("It is a secret, and others can read what is given there.") : 0,
 				 errhint("It belongs to %s.", list_places(rule->where))));
 }
 
