@@ -73,6 +73,20 @@ stage_wrap_server() {
 	[ "$(id -u)" != 0 ] || chown postgres: "$STAGE/reports"
 }
 
+# Put Kafka's jars where the server's user can read them, for the tests with a
+# real broker.  Where they or Java cannot be had, those tests say so.
+# EVENTLOG_KAFKA=no does without.
+stage_kafka() {
+	[ "${EVENTLOG_KAFKA:-}" != no ] || return 0
+	(
+		. test/kafka/broker.sh
+		kafka_have >/dev/null || kafka_fetch || exit 0
+		mkdir "$STAGE/cache"
+		cp -r "$KAFKA_CACHE" "$STAGE/cache"
+		chmod -R a+rX "$STAGE/cache"
+	) || true
+}
+
 # Processes whose program lies in the stage.
 stage_pids() {
 	find /proc -maxdepth 2 -name exe -lname "$STAGE/*" 2>/dev/null | cut -d/ -f3
@@ -106,7 +120,7 @@ stage_run() {
 		PGXS="$("$PG_CONFIG" --pgxs)" PGCLIENTENCODING=UTF8 \
 		LANG=C.UTF-8 TERM="${TERM:-dumb}" \
 		KEEP="${KEEP:-}" TESTS="${TESTS:-}" OLD_SERVERS="${OLD_SERVERS:-}" \
-		EVENTLOG_SMALL_DISK="${EVENTLOG_SMALL_DISK:-}" \
+		EVENTLOG_SMALL_DISK="${EVENTLOG_SMALL_DISK:-}" EVENTLOG_CACHE="$STAGE/cache" \
 		FUZZ_SECONDS="${FUZZ_SECONDS:-60}" CALLER="$(id -un)" \
 		bash "$STAGE/src/test/$script" </dev/null &
 	child=$!

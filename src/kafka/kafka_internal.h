@@ -152,6 +152,7 @@ struct EventlogKafkaClient
 	int			ntargets;
 	bool		in_transaction;
 	bool		positions_sent; /* in this transaction */
+	bool		group_known;	/* a group's coordinator has answered */
 
 	/* while produce() makes librdkafka take a timestamp that it would change */
 	bool		zero_timestamp;
@@ -214,6 +215,8 @@ extern bool eventlog_kafka_copy_offsets(EventlogKafkaClient *client,
 										const EventlogKafkaOffset *offsets, int count,
 										EventlogKafkaError *error);
 extern rd_kafka_topic_partition_list_t *eventlog_kafka_offset_list(EventlogKafkaClient *client);
+extern bool eventlog_kafka_ask_group(EventlogKafkaClient *client,
+									 rd_kafka_topic_partition_list_t **result);
 
 /* --- kafka_producer.c --- */
 extern bool eventlog_kafka_start_init(EventlogKafkaClient *client, int timeout_ms,

@@ -109,8 +109,14 @@ first_error(const rd_kafka_topic_partition_list_t *list)
 	return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-static void
-run_committed(EventlogKafkaClient *client)
+/*
+ * Ask for the operation's partitions; false with the operation's error.  The
+ * offsets go into *list, which the caller destroys, if it is not NULL.
+ *
+ * When this has worked, the group's coordinator is there.
+ */
+bool
+eventlog_kafka_ask_group(EventlogKafkaClient *client, rd_kafka_topic_partition_list_t **result)
 {
 	EventlogKafkaOp *op = &client->op;
 	rd_kafka_t *reader = open_reader(client);
@@ -126,13 +132,19 @@ run_committed(EventlogKafkaClient *client)
 			err = first_error(list);
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		{
-			take_list(client, list);
 			memset(&op->error, 0, sizeof(op->error));
+			client->group_known = true;
+			if (result != NULL)
+			{
+				*result = list;
+				list = NULL;
+			}
 		}
 		else
 			eventlog_kafka_set_error(client, &op->error, err, "committed offsets: %s",
 									 rd_kafka_err2str(err));
-		rd_kafka_topic_partition_list_destroy(list);
+		if (list != NULL)
+			rd_kafka_topic_partition_list_destroy(list);
 		done = !op->error.retriable;
 		if (!done)
 			eventlog_kafka_op_pause(client, PAUSE);
@@ -141,6 +153,19 @@ run_committed(EventlogKafkaClient *client)
 		rd_kafka_destroy_flags(reader, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 	if (!done)
 		eventlog_kafka_op_expired(client, "committed offsets");
+	return op->error.name[0] == '\0';
+}
+
+static void
+run_committed(EventlogKafkaClient *client)
+{
+	rd_kafka_topic_partition_list_t *list;
+
+	if (eventlog_kafka_ask_group(client, &list))
+	{
+		take_list(client, list);
+		rd_kafka_topic_partition_list_destroy(list);
+	}
 }
 
 bool

@@ -146,8 +146,14 @@ run_commit(EventlogKafkaClient *client)
 {
 	int			slice;
 
-	if (client->op.noffsets > 0 && !client->positions_sent && !send_positions(client))
-		return;
+	if (client->op.noffsets > 0 && !client->positions_sent)
+	{
+		/* librdkafka would stall for a minute where there is no coordinator yet */
+		if (!client->group_known && !eventlog_kafka_ask_group(client, NULL))
+			return;
+		if (!send_positions(client))
+			return;
+	}
 	while ((slice = eventlog_kafka_op_slice(client, SLICE)) > 0)
 	{
 		rd_kafka_error_t *failure = rd_kafka_commit_transaction(client->rk, slice);

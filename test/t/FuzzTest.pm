@@ -12,7 +12,7 @@ use File::Spec;
 use File::Temp qw(tempdir);
 use Test::More;
 
-our @EXPORT = qw(build_programs run_command run_tap slurp $fuzz_dir $kafka_dir $tmp);
+our @EXPORT = qw(build_programs build_programs_in run_command run_tap slurp $fuzz_dir $kafka_dir $tmp);
 
 our $fuzz_dir = File::Spec->rel2abs(dirname(__FILE__) . '/../fuzz');
 our $kafka_dir = File::Spec->rel2abs(dirname(__FILE__) . '/../data/kafka');
@@ -60,12 +60,18 @@ sub pg_config
 	BAIL_OUT("no pg_config knows where postgres_fe.h is; set PG_CONFIG");
 }
 
-# Build programs with the sanitizers, or without where the compiler has none.
-# Returns the directory in which they are.
+# Build programs of test/fuzz, as build_programs_in() does.
 sub build_programs
 {
-	my ($cc, @programs) = @_;
-	my @make = ('make', '-s', '-C', $fuzz_dir, "OUT=$tmp", "CC=$cc",
+	return build_programs_in($fuzz_dir, @_);
+}
+
+# Build programs of a directory with the sanitizers, or without where the
+# compiler has none.  Returns the directory in which they are.
+sub build_programs_in
+{
+	my ($dir, $cc, @programs) = @_;
+	my @make = ('make', '-s', '-C', $dir, "OUT=$tmp", "CC=$cc",
 		'PG_CONFIG=' . pg_config());
 
 	# not the flags of the "make" that runs us

@@ -1,0 +1,24 @@
+# The library that talks to Kafka (src/kafka), without a server, against a real
+# broker: transactions and positions, fencing, records that are hard to carry,
+# consumers, and a broker that is stopped.
+#
+# Needs Java and Kafka's jars (test/kafka/broker.sh); says so where they are not.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib $FindBin::RealBin;
+use File::Spec;
+use FuzzTest;
+use Test::More;
+
+my $dir = File::Spec->rel2abs("$FindBin::RealBin/../kafka");
+my ($status, $missing) = run_command('bash', '-c', '. "$1/broker.sh"; kafka_have', '-', $dir);
+chomp $missing;
+plan skip_all => "a real Kafka broker: $missing" if $status != 0;
+
+my $programs = build_programs_in($dir, $ENV{CC} || 'cc', 'client_test');
+run_tap("$dir/with_broker.sh", "$tmp/broker", "$programs/client_test", 'broker');
+
+done_testing();
