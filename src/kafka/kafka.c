@@ -275,6 +275,7 @@ static EventlogKafkaClient *
 client_open(const EventlogKafkaOpen *how, EventlogKafkaError *error)
 {
 	EventlogKafkaClient *client = client_new(error);
+	bool		consumer = how->kind == EVENTLOG_KAFKA_CONSUMER;
 	rd_kafka_conf_t *conf;
 	char		text[384];
 
@@ -285,8 +286,7 @@ client_open(const EventlogKafkaOpen *how, EventlogKafkaError *error)
 	conf = make_conf(client, how, error);
 	if (conf != NULL)
 	{
-		client->rk = rd_kafka_new(how->kind == EVENTLOG_KAFKA_CONSUMER ?
-								  RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER,
+		client->rk = rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER,
 								  conf, text, sizeof(text));
 		if (client->rk == NULL)
 		{
@@ -304,7 +304,7 @@ client_open(const EventlogKafkaOpen *how, EventlogKafkaError *error)
 	rd_kafka_set_log_queue(client->rk, NULL);
 	client->main_queue = rd_kafka_queue_get_main(client->rk);
 	rd_kafka_queue_io_event_enable(client->main_queue, client->wake[1], "", 1);
-	if (how->kind == EVENTLOG_KAFKA_CONSUMER)
+	if (consumer)
 	{
 		client->records = rd_kafka_queue_get_consumer(client->rk);
 		rd_kafka_queue_io_event_enable(client->records, client->wake[1], "", 1);

@@ -99,9 +99,13 @@ partition_list(const EventlogKafkaAssign *partitions, int count)
 	int			i;
 
 	for (i = 0; i < count; i++)
-		rd_kafka_topic_partition_list_add(list, partitions[i].topic,
-										  partitions[i].partition)->offset =
-			partitions[i].offset;
+	{
+		rd_kafka_topic_partition_t *entry;
+
+		entry = rd_kafka_topic_partition_list_add(list, partitions[i].topic,
+												  partitions[i].partition);
+		entry->offset = partitions[i].offset;
+	}
 	return list;
 }
 

@@ -76,7 +76,7 @@ one_line(char *text)
  */
 void
 eventlog_kafka_set_error(EventlogKafkaClient *client, EventlogKafkaError *error,
-						 int code, const char *format,...)
+						 int code, const char *format, ...)
 {
 	va_list		args;
 

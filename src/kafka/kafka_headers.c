@@ -24,7 +24,8 @@ read_length(const char **p, const char *end, int32 *length)
 
 		if (*p >= end)
 			return false;
-		byte = (uint8) *(*p)++;
+		byte = (uint8) (*p)[0];
+		(*p)++;
 		bits |= (uint32) (byte & 0x7f) << shift;
 		if ((byte & 0x80) == 0)
 		{

@@ -36,7 +36,7 @@ typedef struct EventlogKafkaPool
 	struct EventlogKafkaChunk *chunks;
 } EventlogKafkaPool;
 
-typedef void (*EventlogKafkaRun) (EventlogKafkaClient *client);
+typedef void (*EventlogKafkaRun)(EventlogKafkaClient *client);
 
 /* The operation that runs, or ran last, with its arguments and results. */
 typedef struct EventlogKafkaOp
@@ -165,7 +165,7 @@ extern int64 eventlog_kafka_now(void);
 
 /* --- kafka_error.c --- */
 extern void eventlog_kafka_set_error(EventlogKafkaClient *client, EventlogKafkaError *error,
-									 int code, const char *format,...) pg_attribute_printf(4, 5);
+									 int code, const char *format, ...) pg_attribute_printf(4, 5);
 extern void eventlog_kafka_take_error(EventlogKafkaClient *client, EventlogKafkaError *error,
 									  rd_kafka_error_t *from, const char *what);
 extern bool eventlog_kafka_out_of_memory(EventlogKafkaError *error);

@@ -42,9 +42,13 @@ eventlog_kafka_offset_list(EventlogKafkaClient *client)
 	int			i;
 
 	for (i = 0; i < op->noffsets; i++)
-		rd_kafka_topic_partition_list_add(list, op->offsets[i].topic,
-										  op->offsets[i].partition)->offset =
-			op->offsets[i].offset;
+	{
+		rd_kafka_topic_partition_t *entry;
+
+		entry = rd_kafka_topic_partition_list_add(list, op->offsets[i].topic,
+												  op->offsets[i].partition);
+		entry->offset = op->offsets[i].offset;
+	}
 	return list;
 }
 

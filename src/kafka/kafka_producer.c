@@ -271,6 +271,19 @@ not_produced(EventlogKafkaClient *client, rd_kafka_error_t *from, EventlogKafkaE
 	return EVENTLOG_KAFKA_FAILED;
 }
 
+/* A key or value; what is empty needs an address, or it would be null. */
+static inline void
+set_bytes(rd_kafka_vu_t *vu, const char *data, int32 len)
+{
+	if (len < 0)
+		vu->u.mem.ptr = NULL;
+	else if (len == 0)
+		vu->u.mem.ptr = "";
+	else
+		vu->u.mem.ptr = unconstify(char *, data);
+	vu->u.mem.size = Max(len, 0);
+}
+
 EventlogKafkaProduced
 eventlog_kafka_produce(EventlogKafkaClient *client, int target, int32 partition,
 					   const EventlogRecord *record, int64 tag, EventlogKafkaError *error)
@@ -317,15 +330,10 @@ eventlog_kafka_produce(EventlogKafkaClient *client, int target, int32 partition,
 	vus[1].u.i32 = partition;
 	vus[2].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
 	vus[2].u.i = RD_KAFKA_MSG_F_COPY;
-	/* what is empty needs an address, or it would be null */
 	vus[3].vtype = RD_KAFKA_VTYPE_VALUE;
-	vus[3].u.mem.ptr = record->value_len < 0 ? NULL :
-		record->value_len == 0 ? "" : unconstify(char *, record->value);
-	vus[3].u.mem.size = Max(record->value_len, 0);
+	set_bytes(&vus[3], record->value, record->value_len);
 	vus[4].vtype = RD_KAFKA_VTYPE_KEY;
-	vus[4].u.mem.ptr = record->key_len < 0 ? NULL :
-		record->key_len == 0 ? "" : unconstify(char *, record->key);
-	vus[4].u.mem.size = Max(record->key_len, 0);
+	set_bytes(&vus[4], record->key, record->key_len);
 	vus[5].vtype = RD_KAFKA_VTYPE_OPAQUE;
 	vus[5].u.ptr = (void *) (intptr_t) tag;
 	vus[6].vtype = RD_KAFKA_VTYPE_TIMESTAMP;

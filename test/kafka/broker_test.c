@@ -10,6 +10,8 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <librdkafka/rdkafka.h>
+
 static EventlogKafkaConfig
 find_config(EventlogKafkaClient *client, const char *name)
 {
@@ -324,7 +326,52 @@ test_fencing(const char *brokers)
 	test_close(consumer);
 }
 
-/* The stable position: a new producer waits for, or ends, the old one's transaction. */
+/*
+ * A position that is part of an open transaction: whoever asks has to wait for
+ * its end.  The library does not leave one open, so librdkafka is used here.
+ */
+static void
+test_stable(const char *brokers)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_consumer_group_metadata_t *group = rd_kafka_consumer_group_metadata_new("stable");
+	EventlogKafkaClient *client;
+	EventlogKafkaOffset offset = {.topic = "stable",.offset = 10};
+	EventlogKafkaError error = {0};
+	EventlogKafkaError failed;
+	rd_kafka_t *rk;
+	char		text[256];
+	int			target;
+
+	test_create(brokers, "stable", 1, NULL, NULL);
+	client = test_producer(brokers, "stable", "stable", &target);
+	test_begin(client);
+	test_commit(client, "stable", "stable", 10);
+	test_close(client);
+
+	rd_kafka_conf_set(conf, "bootstrap.servers", brokers, text, sizeof(text));
+	rd_kafka_conf_set(conf, "transactional.id", "stable", text, sizeof(text));
+	rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
+	rd_kafka_topic_partition_list_add(list, "stable", 0)->offset = 20;
+	test_ok(rd_kafka_init_transactions(rk, PATIENCE) == NULL &&
+			rd_kafka_begin_transaction(rk) == NULL &&
+			rd_kafka_send_offsets_to_transaction(rk, list, group, PATIENCE) == NULL,
+			"a position in an open transaction");
+	rd_kafka_topic_partition_list_destroy(list);
+	rd_kafka_consumer_group_metadata_destroy(group);
+
+	client = test_open(EVENTLOG_KAFKA_PRODUCER, brokers, "stable", NULL);
+	failed = test_failed(client, api->start_committed(client, "stable", &offset, 1, 1000, &error),
+						 &error);
+	test_ok(failed.retriable, "the old one is not told: %s %s", failed.name, failed.message);
+	test_done(client, api->start_init(client, PATIENCE, &error), &error, "init");
+	test_ok(test_committed(client, "stable", "stable") == 10,
+			"it is when a new producer has ended the transaction");
+	test_close(client);
+	rd_kafka_destroy(rk);
+}
+
 static void
 test_refused(const char *brokers)
 {
@@ -578,6 +625,7 @@ broker_tests(const char *brokers)
 	test_hard_records(brokers, "none");
 	test_hard_records(brokers, "lz4");
 	test_fencing(brokers);
+	test_stable(brokers);
 	test_refused(brokers);
 	test_large(brokers);
 	test_at_least_once(brokers);
