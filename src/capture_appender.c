@@ -436,6 +436,7 @@ run(void)
 	}
 
 	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("temp_file_limit", "-1", PGC_SUSET, PGC_S_OVERRIDE);
 	MemoryContextSwitchTo(TopMemoryContext);
 	eventlog_signals_init(capture, sink, database, &apply_hooks);
 	eventlog_apply_init(encoder, &apply_hooks, after_commit ? start : InvalidXLogRecPtr);

@@ -254,18 +254,38 @@ eventlog_resume_capture(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * Topics are a capture's by their names.  Those of another capture, whose prefix
+ * continues this one's, stay.
+ */
 static void
 drop_topics_of(const EventlogCapture *capture)
 {
-	Oid			types[1] = {TEXTOID};
-	Datum		values[1];
+	Oid			types[2] = {TEXTOID, TEXTOID};
+	Datum		values[2];
 
-	values[0] = CStringGetTextDatum(psprintf("%s.", capture->topic_prefix));
+	values[0] = CStringGetTextDatum(capture->topic_prefix);
+	values[1] = CStringGetTextDatum(capture->name);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("SELECT eventlog.drop_topic(topic) FROM (SELECT topic FROM eventlog.topics"
-							  " WHERE pg_catalog.starts_with(topic, $1)"
-							  " ORDER BY topic OFFSET 0) t",
+	if (SPI_execute_with_args("SELECT name FROM eventlog.captures"
+							  " WHERE topic_prefix OPERATOR(pg_catalog.=) $1 AND name OPERATOR(pg_catalog.<>) $2",
+							  2, types, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read eventlog.captures");
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("topics of capture \"%s\" cannot be dropped", capture->name),
+				 errdetail("Capture \"%s\" has the same topic prefix.",
+						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				 errhint("Drop the capture without its topics.")));
+	if (SPI_execute_with_args("SELECT eventlog.drop_topic(topic) FROM (SELECT t.topic FROM eventlog.topics t"
+							  " WHERE (pg_catalog.starts_with(t.topic, $1 OPERATOR(pg_catalog.||) '.')"
+							  " OR t.topic OPERATOR(pg_catalog.=) ('__debezium-heartbeat.' OPERATOR(pg_catalog.||) $1))"
+							  " AND NOT EXISTS (SELECT FROM eventlog.captures c"
+							  " WHERE pg_catalog.starts_with(c.topic_prefix, $1 OPERATOR(pg_catalog.||) '.')"
+							  " AND pg_catalog.starts_with(t.topic, c.topic_prefix OPERATOR(pg_catalog.||) '.'))"
+							  " ORDER BY t.topic OFFSET 0) t",
 							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not drop the topics of the capture");
 	SPI_finish();

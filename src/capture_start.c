@@ -39,6 +39,7 @@
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "capture_snapshot.h"
 #include "capture_start.h"
@@ -49,6 +50,11 @@
 void
 eventlog_capture_check_replication(Oid role)
 {
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the role that owns the capture has been dropped"),
+				 errhint("A superuser can drop the capture.")));
 	if (!superuser_arg(role) && !has_rolreplication(role))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
