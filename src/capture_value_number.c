@@ -223,9 +223,9 @@ text_to_double(const char *text, int32 len, const EventlogValuePlan *plan)
 	return value;
 }
 
-/* Large whole numbers, which Java spells in its own way; false: it is none. */
+/* Numbers that Java 17 spells in ways of its own; false: it is none. */
 static bool
-write_java_whole(EventlogBuf *out, const EventlogValuePlan *plan, const char *text, int32 len)
+write_java_special(EventlogBuf *out, const EventlogValuePlan *plan, const char *text, int32 len)
 {
 	int			mantissa = plan->connect == EVENTLOG_CONNECT_FLOAT ? FLT_MANT_DIG : DBL_MANT_DIG;
 	double		value;
@@ -236,6 +236,15 @@ write_java_whole(EventlogBuf *out, const EventlogValuePlan *plan, const char *te
 	value = text_to_double(text, len, plan);
 	if (mantissa == FLT_MANT_DIG)
 		value = (float) value;
+	if (fabs(value) < (mantissa == FLT_MANT_DIG ? FLT_MIN : DBL_MIN) && value != 0 &&
+		memchr(text, '.', len) == NULL)
+	{
+		/* the least of all get a second digit, if one would do */
+		char		two[32];
+
+		eventlog_json_java_number(out, two, snprintf(two, sizeof(two), "%.1e", value));
+		return true;
+	}
 	if (!is_java_whole(value, mantissa))
 		return false;
 	put_java_whole(out, value, mantissa);
@@ -248,7 +257,7 @@ eventlog_value_write_float(EventlogBuf *out, const EventlogValuePlan *plan,
 {
 	if (is_special(text, len))
 		put_special(out, text, len);
-	else if (plan->modes->compatible && len >= 5 && write_java_whole(out, plan, text, len))
+	else if (plan->modes->compatible && len >= 5 && write_java_special(out, plan, text, len))
 		return;
 	else if (!eventlog_json_java_number(out, text, len))
 		eventlog_value_malformed(plan);
