@@ -402,7 +402,7 @@ matches(List *patterns, const char *name)
 		return true;
 	foreach(lc, patterns)
 	{
-		if (eventlog_capture_name_matches(name, lfirst(lc), false))
+		if (eventlog_capture_name_matches(name, lfirst(lc), true))
 			return true;
 	}
 	return false;
@@ -430,7 +430,7 @@ eventlog_snapshot_plan(EventlogCapture *capture, EventlogEncoder *encoder,
 		EventlogSnapshotTable *table;
 		bool		signals = signal_table && strcmp(candidate->name, signal_table) == 0;
 
-		if (!signals && !matches(request->patterns, candidate->name))
+		if (!matches(request->patterns, candidate->name))
 			continue;
 		if (!signals && request->initial &&
 			!eventlog_capture_config_in_snapshot(capture->config, candidate->name))
