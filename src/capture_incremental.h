@@ -66,6 +66,16 @@ extern void eventlog_incremental_stop(List *patterns);
 extern void eventlog_incremental_pause(void);
 extern void eventlog_incremental_resume(void);
 
+/* ---- for chunks ---- */
+
+/* Names of the tables that are not done, joined by commas. */
+extern char *eventlog_incremental_collection_names(void);
+
+/* The first table is done. */
+extern void eventlog_incremental_next_collection(void);
+
+/* ---- for the stream's hooks ---- */
+
 /* A change in the stream, before it is encoded. */
 extern void eventlog_incremental_change(const EventlogRelationDesc *desc, char op,
 										const EventlogColumnValue *old,
