@@ -147,14 +147,14 @@ capture_live() {
 	row "last insert's commit → committed in the topic" "s" "live lag" ours "0.5 s" "<=" 1
 }
 
-# follow TOPIC SYNCHRONOUS_COMMIT COUNT SQL: "p50 p99"
+# follow TOPIC SYNCHRONOUS_COMMIT COUNT SQL: "p50 p99", and these of COMMIT
 follow() {
 	"$STAGE/bench/capture_client" "" "$1" 50 "$3" "$2" "$4" |
-		sed 's/p50=\([0-9.]*\) p99=\([0-9.]*\).*/\1 \2/'
+		sed 's/[a-z]*_*p[59][09]=//g'
 }
 
 capture_latency() {
-	local round sync figures
+	local round sync p50 p99 commit_p50 commit_p99
 
 	for round in $(seq "$ROUNDS"); do
 		for sync in on off; do
@@ -164,10 +164,12 @@ capture_latency() {
 			quiet -c "INSERT INTO source VALUES (-1, '')"
 			wait_for "$(has_records bench.public.source 1)" | quiet
 			quiet -c CHECKPOINT
-			figures=$(follow bench.public.source $sync $((50 * SECONDS_EACH * 2)) \
+			read -r p50 p99 commit_p50 commit_p99 < <(follow bench.public.source $sync $((50 * SECONDS_EACH * 2)) \
 				"INSERT INTO source VALUES (\$1::bigint, '$value')")
-			record "latency p50 $sync" ours "${figures% *}"
-			record "latency p99 $sync" ours "${figures#* }"
+			record "latency p50 $sync" ours "$p50"
+			record "latency p99 $sync" ours "$p99"
+			record "latency p50 $sync" "COMMIT alone" "$commit_p50"
+			record "latency p99 $sync" "COMMIT alone" "$commit_p99"
 			record "latency p50 $sync" "2 ms" 2
 			record "latency p99 $sync" "15 ms" 15
 			uncapture bench
@@ -176,7 +178,9 @@ capture_latency() {
 	done
 	for sync in on off; do
 		row "commit → consumer's row, synchronous_commit $sync, p50" "ms" "latency p50 $sync" ours "2 ms" "<=" 1
+		row "" "" "latency p50 $sync" ours "COMMIT alone"
 		row "the same, p99" "ms" "latency p99 $sync" ours "15 ms" "<=" 1
+		row "" "" "latency p99 $sync" ours "COMMIT alone"
 	done
 }
 
@@ -220,7 +224,7 @@ watch_records() {
 	SQL
 }
 
-# Follow topic "other" until closed() is called, which sets figures.
+# Follow topic "other" until closed() is called, which sets p50 and p99.
 follow_until_closed() {
 	follow other on 0 "$1" <"$STAGE/bench/input" >"$STAGE/bench/figures" &
 	client=$!
@@ -229,27 +233,27 @@ follow_until_closed() {
 closed() {
 	exec 8>&-
 	wait "$client"
-	figures=$(cat "$STAGE/bench/figures")
+	read -r p50 p99 commit_p50 commit_p99 <"$STAGE/bench/figures"
 }
 
 capture_big() {
-	local round pids figures memory seen n=$((BIG_MB * 1048576 / 1000)) dir=$STAGE/bench
+	local round pids p50 p99 commit_p50 commit_p99 memory seen n=$((BIG_MB * 1048576 / 1000)) dir=$STAGE/bench
 	local produce="SELECT eventlog.produce('other', \$1::text, '$value')"
 	local insert="INSERT INTO big SELECT i, repeat(md5(i::text), 31) FROM generate_series(1, $n) i"
 
 	mkfifo "$dir/input"
 	quiet >/dev/null -c "SELECT eventlog.create_topic('other', 1, 'text', 'text')"
 	for round in $(seq $(((ROUNDS + 2) / 3))); do
-		figures=$(follow other on $((100 * SECONDS_EACH)) "$produce")
-		record "big p50" "no transaction" "${figures% *}"
-		record "big p99" "no transaction" "${figures#* }"
+		read -r p50 p99 commit_p50 commit_p99 < <(follow other on $((100 * SECONDS_EACH)) "$produce")
+		record "big p50" "no transaction" "$p50"
+		record "big p99" "no transaction" "$p99"
 
 		quiet -c "CREATE TABLE big (id bigint PRIMARY KEY, value text)" -c CHECKPOINT
 		follow_until_closed "$produce"
 		quiet -c "$insert"
 		closed
-		record "big p50" "not captured" "${figures% *}"
-		record "big p99" "not captured" "${figures#* }"
+		record "big p50" "not captured" "$p50"
+		record "big p99" "not captured" "$p99"
 
 		quiet -c "TRUNCATE big"
 		capture bench big
@@ -273,8 +277,8 @@ capture_big() {
 		[ "$(cat "$dir/seen")" = " 1 $((n + 1))" ] || die "records were seen of a part of a transaction: $(cat "$dir/seen")"
 		record "big memory" ours "$(cat "$dir/memory")"
 		record "big memory" "128 MB" 128
-		record "big p50" meanwhile "${figures% *}"
-		record "big p99" meanwhile "${figures#* }"
+		record "big p50" meanwhile "$p50"
+		record "big p99" meanwhile "$p99"
 		must_have bench.public.big $((n + 1))
 		uncapture bench
 		quiet -c "DROP TABLE big"
@@ -427,7 +431,7 @@ part_capture() {
 
 	note "The server has wal_level = logical here, and of everything else what stands at the top. The table is \`(id bigint PRIMARY KEY, value text)\`, a value has 100 bytes, a transaction 1,000 rows unless it is said otherwise; captures have the default configuration but for snapshot.mode = no_data, so records are Debezium's full envelope (without schemas), and topics are compressed by lz4. After each measurement every record is counted: as many as rows were changed, none twice."
 	note "Backlog: the WAL is written while the capture is paused; then from resume_capture(), the start of its workers included, until the last record is committed. **wal2json** is \`SELECT count(*) FROM pg_logical_slot_get_changes(…, 'format-version', '2')\` over the same WAL."
-	note "Live: one session inserts, and commits after 1,000 rows; the clock runs until all is in the topic. Commit → consumer's row: 50 transactions of one row a second; from before COMMIT is sent until the row has arrived at another client, which waits in consume(); so it has the source's own fsync in it, and that of the record before somebody sees it."
+	note "Live: one session inserts, and commits after 1,000 rows; the clock runs until all is in the topic. Commit → consumer's row: 50 transactions of one row a second; from before COMMIT is sent until the row has arrived at another client, which waits in consume(); so it has the source's own fsync in it, and that of the record before somebody sees it. **COMMIT alone** is what the source's own client waits for its COMMIT."
 	note "One transaction: rows of 1,000 bytes; the most that decoder and appender had of RssAnon at the same time, looked at every 50 ms. A reader that counted every 100 ms saw nothing of it, and then all. Meanwhile 50 records a second go to another topic, and one waits for them: **not captured** is the same without a capture, **no transaction** without the large transaction as well."
 	note "TPC-B: pgbench -c 4 -j 2, scale $SCALE, $((SECONDS_EACH * 3)) s each. Idle: CPU from /proc/PID/schedstat. Snapshot: from create_capture() until it is streaming; **COPY TO** is \`COPY table TO\` a file on the server."
 	[ -z "$failed" ] || die "failed:$failed"
