@@ -4,12 +4,16 @@
  *	  What the library of src/kafka costs beside bare librdkafka.
  *
  *	client_bench BROKERS TOPIC [COUNT [EACH]]
+ *	client_bench BROKERS TOPIC idle N
  *
  * Produces COUNT (1,000,000) records of 100 bytes in transactions of EACH
- * (100,000), then 50 transactions of 10 records, then consumes all of it with
- * isolation level read_committed; each once with librdkafka alone, once with
- * the library, by turns.  The topic exists and has at least one partition.
- * Prints a line a measurement.  Settings are the same for both.
+ * (100,000), then 20 transactions of 10 records, ten a second, then consumes
+ * all of it with isolation level read_committed; each once with librdkafka
+ * alone, once with the library, by turns.  The topic exists and has at least
+ * one partition.  Prints a line a measurement.  Settings are the same for both.
+ *
+ * "idle" opens N producers and a consumer and tells what they take while
+ * nothing happens for 20 seconds.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,6 +21,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,7 +30,8 @@
 #include "kafka_api.h"
 
 #define VALUE_BYTES	100
-#define SMALL		50
+#define SMALL		20
+#define PAUSE		100000	/* microseconds */
 
 static const EventlogKafkaApi *api;
 static const char *brokers;
@@ -118,6 +124,7 @@ bare_produce(void)
 	rd_kafka_t *rk;
 	rd_kafka_topic_t *rkt;
 	double		start;
+	double		took;
 	int64		done;
 	int			i;
 
@@ -138,10 +145,14 @@ bare_produce(void)
 	for (done = 0; done < count; done += each)
 		bare_transaction(rk, rkt, each);
 	report("librdkafka", "produced in transactions", count, now() - start);
-	start = now();
-	for (i = 0; i < SMALL; i++)
+	for (took = 0, i = 0; i < SMALL; i++)
+	{
+		usleep(PAUSE);
+		start = now();
 		bare_transaction(rk, rkt, 10);
-	report_small("librdkafka", now() - start);
+		took += now() - start;
+	}
+	report_small("librdkafka", took);
 	rd_kafka_topic_destroy(rkt);
 	rd_kafka_destroy(rk);
 }
@@ -257,6 +268,7 @@ our_produce(int64 records)
 	EventlogKafkaError error = {0};
 	EventlogKafkaClient *client = api->open(&how, &error);
 	double		start;
+	double		took;
 	int64		done;
 	int			target;
 	int			i;
@@ -273,10 +285,14 @@ our_produce(int64 records)
 		for (done = 0; done < records; done += each)
 			our_transaction(client, target, each);
 		report("ours", "produced in transactions", records, now() - start);
-		start = now();
-		for (i = 0; i < SMALL; i++)
+		for (took = 0, i = 0; i < SMALL; i++)
+		{
+			usleep(PAUSE);
+			start = now();
 			our_transaction(client, target, 10);
-		report_small("ours", now() - start);
+			took += now() - start;
+		}
+		report_small("ours", took);
 	}
 	api->close(client, 5000);
 }
@@ -334,6 +350,77 @@ our_consume(void)
 	api->close(client, 5000);
 }
 
+/* --- doing nothing --- */
+
+static double
+cpu_seconds(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (double) (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+		(double) (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+static long
+resident_kb(void)
+{
+	FILE	   *f = fopen("/proc/self/statm", "r");
+	long		total = 0;
+	long		resident = 0;
+
+	if (f == NULL || fscanf(f, "%ld %ld", &total, &resident) != 2)
+		resident = 0;
+	if (f != NULL)
+		fclose(f);
+	return resident * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+static void
+idle(int producers)
+{
+	EventlogKafkaOption option = {"bootstrap.servers", brokers};
+	EventlogKafkaOpen how = {.options = &option,.noptions = 1};
+	EventlogKafkaClient **clients = calloc(producers + 1, sizeof(*clients));
+	EventlogKafkaAssign from = {.topic = topic,.offset = EVENTLOG_KAFKA_OFFSET_END};
+	EventlogKafkaError error = {0};
+	double		cpu;
+	int			second;
+	int			i;
+
+	for (i = 0; i <= producers; i++)
+	{
+		char		id[50];
+
+		snprintf(id, sizeof(id), "idle%d", i);
+		how.kind = i < producers ? EVENTLOG_KAFKA_PRODUCER : EVENTLOG_KAFKA_CONSUMER;
+		how.transactional_id = id;
+		clients[i] = api->open(&how, &error);
+		if (clients[i] == NULL)
+			die("open", error.message);
+		if (i == producers)
+			api->assign(clients[i], &from, 1, &error);
+		else
+		{
+			done_or_die(clients[i], api->start_init(clients[i], 30000, &error), &error, "init");
+			done_or_die(clients[i], api->start_target(clients[i], topic, 1, 0, 30000, &error),
+						&error, "target");
+		}
+	}
+	sleep(3);
+	cpu = cpu_seconds();
+	for (second = 0; second < 20; second++)
+	{
+		sleep(1);
+		for (i = 0; i <= producers; i++)
+			api->poll(clients[i]);
+	}
+	printf("%d idle producers and a consumer: %.2f %% of a core, %ld MB resident\n", producers,
+		   (cpu_seconds() - cpu) * 5, resident_kb() / 1024);
+	for (i = 0; i <= producers; i++)
+		api->close(clients[i], 5000);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -344,6 +431,13 @@ main(int argc, char **argv)
 	}
 	brokers = argv[1];
 	topic = argv[2];
+	if (argc == 5 && strcmp(argv[3], "idle") == 0)
+	{
+		signal(SIGPIPE, SIG_IGN);
+		api = eventlog_kafka_api();
+		idle(atoi(argv[4]));
+		return 0;
+	}
 	if (argc > 3)
 		count = atoll(argv[3]);
 	if (argc > 4)
