@@ -241,7 +241,7 @@ apply_known(Known *k, const char *table, uint32 table_len,
 		hooks.table(hooks.arg, k->desc);
 	k->table = eventlog_encoder_table(encoder, k->desc);
 	k->applied = number;
-	if (n > row_size)
+	if (n >= row_size)			/* there are tables without columns */
 	{
 		row_size = n + 16;
 		old_row = old_row == NULL ? MemoryContextAlloc(apply_context, sizeof(EventlogColumnValue) * row_size) :

@@ -109,12 +109,15 @@ is(sql('SELECT (SELECT count(*) FROM eventlog.captures), (SELECT count(*) FROM p
 # ---- no loop, and nothing of our own ----
 
 create_capture($node, 'all', q{publication => 'everything', config => '{"snapshot.mode": "no_data"}'});
+sql(q{CREATE TABLE none (); INSERT INTO none DEFAULT VALUES});
+wait_caught_up($node, 'all');
+is(sql(q{SELECT value->'after' FROM topics."all.public.none"}), '{}', 'a row without columns is a row');
 sql(q{SELECT eventlog.create_topic('other', 1, 'text', 'text')});
 sql(q{SELECT eventlog.produce('other', null, i::text) FROM generate_series(1, 1000) i});
 sql(q{SELECT eventlog.create_group('g', 'other'); SELECT count(*) FROM eventlog.consume('g', 'other', 10)});
 sql(q{INSERT INTO item VALUES (10, 'one', 1)});
 wait_caught_up($node, 'all');
-is(sql(q{SELECT string_agg(topic, ' ' ORDER BY topic) FROM eventlog.topics WHERE topic LIKE 'all.%'}), 'all.public.item',
+is(sql(q{SELECT string_agg(topic, ' ' ORDER BY topic) FROM eventlog.topics WHERE topic LIKE 'all.%'}), 'all.public.item all.public.none',
 	'FOR ALL TABLES: only what is the user\'s');
 is(records('all.public.item'), '1', 'once');
 
