@@ -14,6 +14,14 @@
  *	  capture_spool.c	 transactions that are streamed before they commit
  *	  capture_sink.c	 the encoder's records, into topics
  *	  capture_start.c	 slot, origin, adoption: what is done before streaming
+ *	  capture_snapshot*.c	 tables as a whole: which, how, and marks of rows
+ *	  capture_reader*.c	 workers that read them, and their leader
+ *	  capture_query.c	 rows of a query, as texts
+ *	  capture_signal.c	 signals in the stream
+ *	  capture_incremental*.c tables in chunks beside the stream, and the state
+ *	  capture_chunk.c	 reading a chunk
+ *	  capture_window.c	 its rows, until the stream has come to them
+ *	  capture_notify.c	 notifications of all that
  *
  *-------------------------------------------------------------------------
  */

@@ -123,7 +123,7 @@ extern void eventlog_snapshot_read_chunk(EventlogEncoder *encoder,
 extern bool eventlog_capture_name_matches(const char *name, const char *pattern,
 										  bool ignore_case);
 
-/* ---- parallel readers (capture_reader.c) ---- */
+/* ---- parallel readers (capture_reader_lead.c, capture_reader.c) ---- */
 
 /* What a snapshot is for its readers. */
 typedef struct EventlogSnapshotWork
