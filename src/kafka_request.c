@@ -36,6 +36,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "kafka_api.h"
 #include "kafka_request.h"
@@ -51,6 +52,9 @@
 
 /* At its end, a client gets this much time to go. */
 #define CLOSE_MS		500
+
+/* Operations know their time limit themselves; this much later nobody waits. */
+#define GRACE_MS		1000
 
 #define MAX_ANSWER_TOPICS	100000
 
@@ -228,6 +232,7 @@ static Header *header = NULL;
 static const EventlogKafkaApi *api = NULL;
 static EventlogKafkaClient *client = NULL;
 static bool threads_left = false;
+static TimestampTz give_up_at = 0;
 
 /* As read from the segment. */
 static EventlogKafkaOption *options;
@@ -329,7 +334,11 @@ put_error(StringInfo answer, EventlogKafkaError *error)
 		put_json(answer, "error", error->message[0] != '\0' ? error->message : error->name);
 }
 
-/* Wait for the operation; leaves if nobody wants its result any more. */
+/*
+ * Wait for the operation; leaves if nobody wants its result any more.  There
+ * are operations of librdkafka that do not heed their time limits, so the
+ * whole request has one.
+ */
 static bool
 wait_for(EventlogKafkaError *error)
 {
@@ -345,6 +354,13 @@ wait_for(EventlogKafkaError *error)
 			;					/* what matters is in the answer */
 		if (pg_atomic_read_u32(&header->abandoned) != 0)
 			proc_exit(0);
+		if (GetCurrentTimestamp() > give_up_at)
+		{
+			memset(error, 0, sizeof(*error));
+			error->code = EVENTLOG_KAFKA_ERR_TIMED_OUT;
+			strlcpy(error->message, "no answer in time", sizeof(error->message));
+			return false;
+		}
 	}
 	return state == EVENTLOG_KAFKA_OP_DONE;
 }
@@ -421,12 +437,16 @@ ask_committed(EventlogKafkaError *error)
 		wait_for(error);
 }
 
-/* Offsets of a group without members, through a transaction of offsets alone. */
+/*
+ * Offsets of a group without members, through a transaction of offsets alone.
+ * Asking for them first has a new cluster make the topic that holds them: the
+ * transaction would otherwise wait for it until its time is up.
+ */
 static bool
 ask_commit(EventlogKafkaError *error)
 {
 	return api->start_init(client, header->timeout_ms, error) && wait_for(error) &&
-		api->begin(client, error) &&
+		ask_committed(error) && api->begin(client, error) &&
 		api->start_commit(client, group, places, header->nplaces, header->timeout_ms, error) &&
 		wait_for(error);
 }
@@ -435,8 +455,10 @@ static void
 answer_request(StringInfo answer)
 {
 	EventlogKafkaError error = {0};
-	bool		done = open_client(&error);
+	bool		done;
 
+	give_up_at = GetCurrentTimestamp() + (header->timeout_ms + GRACE_MS) * INT64CONST(1000);
+	done = open_client(&error);
 	if (done)
 	{
 		switch (header->ask)
