@@ -370,13 +370,27 @@ note_log(EventlogKafkaClient *client, rd_kafka_event_t *event)
 	pthread_mutex_unlock(&client->lock);
 }
 
+/*
+ * Before 2.6.1 librdkafka repeats the server's nonce in SCRAM's last message,
+ * which Kafka refuses from 4.0 on as if the password were wrong.
+ */
+static const char *
+scram_hint(int code, const char *text)
+{
+	if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION && strstr(text, "SCRAM") != NULL &&
+		rd_kafka_version() < 0x02060100)
+		return "; with Kafka 4, SCRAM takes librdkafka 2.6.1 or later";
+	return "";
+}
+
 static void
 note_error(EventlogKafkaClient *client, rd_kafka_event_t *event)
 {
 	EventlogKafkaError error;
+	int			code = rd_kafka_event_error(event);
+	const char *text = rd_kafka_event_error_string(event);
 
-	eventlog_kafka_set_error(client, &error, rd_kafka_event_error(event), "%s",
-							 rd_kafka_event_error_string(event));
+	eventlog_kafka_set_error(client, &error, code, "%s%s", text, scram_hint(code, text));
 	pthread_mutex_lock(&client->lock);
 	client->broker_error = error;
 	client->has_broker_error = true;

@@ -21,6 +21,8 @@
 #	KAFKA_VERSION		4.1.0
 #	KAFKA_HEAP			the broker's heap: 1g, Kafka's own default
 #	KAFKA_SETTINGS		further lines of its server.properties
+#	KAFKA_SECURE=1		further listeners, with passwords and TLS; see
+#						kafka_secure
 #
 # The broker is a single node (broker and controller), listens on the loopback
 # interface only, on free ports, and runs as whoever started it.  It needs
@@ -102,9 +104,57 @@ kafka_run() {
 		-cp "$KAFKA_CACHE/*" "$@"
 }
 
+# With KAFKA_SECURE: a certificate authority, certificates, and settings for
+# three more listeners, of which these tell:
+#
+#	KAFKA_SASL		SASL_PLAINTEXT with PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512
+#	KAFKA_TLS		the same under TLS (SASL_SSL)
+#	KAFKA_MTLS		TLS with the client's certificate
+#	KAFKA_CERTS		a folder: ca.pem, client.pem and client.key
+#
+# Users are alice (alice-secret), who may do anything, and bob (bob-secret), who
+# may do nothing.  Prints the settings.
+kafka_secure() {
+	local dir=$1 listener jaas=org.apache.kafka.common.security name
+
+	KAFKA_CERTS=$dir/certs
+	mkdir -p "$KAFKA_CERTS"
+	(
+		cd "$KAFKA_CERTS"
+		openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.pem
+		for name in server client; do
+			openssl req -newkey rsa:2048 -nodes -subj "/CN=$name" -keyout $name.key -out $name.csr
+			openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
+				-extfile <(echo subjectAltName=IP:127.0.0.1) -out $name.pem
+		done
+		cat server.key server.pem >server.both
+	) >"$dir/certs.log" 2>&1 || { cat "$dir/certs.log" >&2; return 1; }
+
+	cat <<-CONF
+		listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller_port,SASL://$KAFKA_SASL,TLS://$KAFKA_TLS,MTLS://$KAFKA_MTLS
+		advertised.listeners=PLAINTEXT://127.0.0.1:$port,SASL://$KAFKA_SASL,TLS://$KAFKA_TLS,MTLS://$KAFKA_MTLS
+		listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SASL_SSL,MTLS:SSL
+		sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+		ssl.keystore.type=PEM
+		ssl.keystore.location=$KAFKA_CERTS/server.both
+		ssl.truststore.type=PEM
+		ssl.truststore.location=$KAFKA_CERTS/ca.pem
+		listener.name.mtls.ssl.client.auth=required
+		authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+		super.users=User:ANONYMOUS;User:alice;User:CN=client
+	CONF
+	for listener in sasl tls; do
+		cat <<-CONF
+			listener.name.$listener.plain.sasl.jaas.config=$jaas.plain.PlainLoginModule required user_alice="alice-secret" user_bob="bob-secret";
+			listener.name.$listener.scram-sha-256.sasl.jaas.config=$jaas.scram.ScramLoginModule required;
+			listener.name.$listener.scram-sha-512.sasl.jaas.config=$jaas.scram.ScramLoginModule required;
+		CONF
+	done
+}
+
 # Does not return before the broker answers; on error shows its log's end.
 kafka_start() {
-	local dir=$1 port controller_port i
+	local dir=$1 port controller_port i scram=()
 
 	port=$(kafka_free_port)
 	controller_port=$(kafka_free_port)
@@ -131,8 +181,18 @@ kafka_start() {
 		log.cleaner.backoff.ms=500
 		${KAFKA_SETTINGS:-}
 	CONF
+	if [ -n "${KAFKA_SECURE:-}" ]; then
+		KAFKA_SASL=127.0.0.1:$(kafka_free_port)
+		KAFKA_TLS=127.0.0.1:$(kafka_free_port)
+		KAFKA_MTLS=127.0.0.1:$(kafka_free_port)
+		kafka_secure "$dir" >>"$dir/server.properties" || return 1
+		KAFKA_CERTS=$dir/certs
+		for i in SCRAM-SHA-256 SCRAM-SHA-512; do
+			scram+=(--add-scram "$i=[name=alice,password=alice-secret]")
+		done
+	fi
 	if ! kafka_run kafka.tools.StorageTool format -c "$dir/server.properties" \
-			-t "$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '=')" \
+			"${scram[@]}" -t "$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '=')" \
 			>"$dir/format.log" 2>&1; then
 		cat "$dir/format.log" >&2
 		return 1

@@ -6,6 +6,8 @@
  *	client_test mock			against librdkafka's mock cluster
  *	client_test broker			against a real one: KAFKA_BROKERS, KAFKA_PID
  *
+ *	client_test secure			against one with KAFKA_SECURE: KAFKA_SASL, ...
+ *
  * To look into a failure: CLIENT_OPTIONS="debug=eos,broker" has librdkafka tell
  * more of most clients.
  *
@@ -299,10 +301,13 @@ main(int argc, char **argv)
 		broker_tests(getenv("KAFKA_BROKERS"));
 		frozen_tests(getenv("KAFKA_BROKERS"), atoi(getenv("KAFKA_PID")));
 	}
+	else if (argc == 2 && strcmp(argv[1], "secure") == 0 && getenv("KAFKA_CERTS"))
+		secure_tests();
 	else
 	{
 		fprintf(stderr, "usage: client_test mock\n"
-				"       KAFKA_BROKERS=... KAFKA_PID=... client_test broker\n");
+				"       KAFKA_BROKERS=... KAFKA_PID=... client_test broker\n"
+				"       KAFKA_SASL=... KAFKA_TLS=... KAFKA_MTLS=... KAFKA_CERTS=... client_test secure\n");
 		return 2;
 	}
 	printf("1..%d\n", tests);

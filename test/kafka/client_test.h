@@ -59,6 +59,7 @@ extern void test_assign(EventlogKafkaClient *client, const char *topic, int64 of
 /* --- the tests --- */
 extern void broker_tests(const char *brokers);
 extern void frozen_tests(const char *brokers, pid_t pid);
+extern void secure_tests(void);
 extern void mock_tests(void);
 
 #endif							/* CLIENT_TEST_H */

@@ -13,5 +13,5 @@ export KAFKA_HEAP=${KAFKA_HEAP:-400m}
 trap 'kill -CONT "$KAFKA_PID" 2>/dev/null || true; kafka_stop' EXIT
 trap 'exit 130' INT TERM HUP
 kafka_start "$dir"
-export KAFKA_BROKERS KAFKA_PID
+export KAFKA_BROKERS KAFKA_PID KAFKA_SASL KAFKA_TLS KAFKA_MTLS KAFKA_CERTS
 "$@"
