@@ -391,9 +391,26 @@ note_error(EventlogKafkaClient *client, rd_kafka_event_t *event)
 	const char *text = rd_kafka_event_error_string(event);
 
 	eventlog_kafka_set_error(client, &error, code, "%s%s", text, scram_hint(code, text));
+	eventlog_kafka_note_trouble(client, &error);
+}
+
+/*
+ * Trouble with brokers.  That all of them are down is no news when it has just
+ * been said why.
+ */
+void
+eventlog_kafka_note_trouble(EventlogKafkaClient *client, const EventlogKafkaError *error)
+{
+	int64		now = eventlog_kafka_now();
+
 	pthread_mutex_lock(&client->lock);
-	client->broker_error = error;
-	client->has_broker_error = true;
+	if (error->code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
+		client->broker_error.code == 0 || now - client->broker_error_at > 5000)
+	{
+		client->broker_error = *error;
+		client->broker_error_at = now;
+		client->has_broker_error = true;
+	}
 	pthread_mutex_unlock(&client->lock);
 }
 

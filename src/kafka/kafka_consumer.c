@@ -326,10 +326,7 @@ note_trouble(EventlogKafkaClient *client, const rd_kafka_message_t *message)
 	EventlogKafkaError error;
 
 	eventlog_kafka_set_error(client, &error, message->err, "%s", rd_kafka_message_errstr(message));
-	pthread_mutex_lock(&client->lock);
-	client->broker_error = error;
-	client->has_broker_error = true;
-	pthread_mutex_unlock(&client->lock);
+	eventlog_kafka_note_trouble(client, &error);
 }
 
 /*

@@ -42,7 +42,8 @@ typedef void (*EventlogKafkaRun)(EventlogKafkaClient *client);
 typedef struct EventlogKafkaOp
 {
 	EventlogKafkaRun run;
-	int64		deadline;		/* eventlog_kafka_now() */
+	int64		started;		/* eventlog_kafka_now() */
+	int64		deadline;		/* likewise */
 	EventlogKafkaError error;	/* error.name[0] is set if it failed */
 
 	/* arguments, copied */
@@ -129,6 +130,7 @@ struct EventlogKafkaClient
 	char	   *new_stats;
 	bool		has_broker_error;
 	EventlogKafkaError broker_error;
+	int64		broker_error_at;	/* eventlog_kafka_now() */
 	int64		throttled_ms;
 	EventlogKafkaDelivery delivery; /* count is 0 if there was no failure */
 
@@ -161,6 +163,8 @@ struct EventlogKafkaClient
 
 /* --- kafka.c --- */
 extern void eventlog_kafka_serve(EventlogKafkaClient *client);
+extern void eventlog_kafka_note_trouble(EventlogKafkaClient *client,
+										const EventlogKafkaError *error);
 extern int64 eventlog_kafka_now(void);
 
 /* --- kafka_error.c --- */

@@ -64,6 +64,25 @@ destroy(EventlogKafkaClient *client)
 	rd_kafka_destroy_flags(client->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 }
 
+/*
+ * An operation that had no answer says why, if librdkafka has said it since it
+ * began (a connection refused, a wrong password).  Lock is held.
+ */
+static void
+add_reason(EventlogKafkaClient *client)
+{
+	EventlogKafkaError *error = &client->op.error;
+	size_t		len = strlen(error->message);
+
+	if ((error->code == RD_KAFKA_RESP_ERR__TIMED_OUT ||
+		 error->code == RD_KAFKA_RESP_ERR__TRANSPORT ||
+		 error->code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) &&
+		client->broker_error.code != 0 &&
+		client->broker_error_at >= client->op.started)
+		snprintf(error->message + len, sizeof(error->message) - len, " (%s)",
+				 client->broker_error.message);
+}
+
 static void *
 helper_main(void *arg)
 {
@@ -80,6 +99,7 @@ helper_main(void *arg)
 			/* so that what the operation has caused is there when it has ended */
 			eventlog_kafka_serve(client);
 			pthread_mutex_lock(&client->lock);
+			add_reason(client);
 			client->op_state = client->op.error.name[0] ? EVENTLOG_KAFKA_OP_FAILED :
 				EVENTLOG_KAFKA_OP_DONE;
 			pthread_cond_broadcast(&client->changed);
@@ -188,7 +208,8 @@ void
 eventlog_kafka_op_start(EventlogKafkaClient *client, EventlogKafkaRun run, int timeout_ms)
 {
 	client->op.run = run;
-	client->op.deadline = eventlog_kafka_now() + Min(Max(timeout_ms, 1), LONGEST_MS);
+	client->op.started = eventlog_kafka_now();
+	client->op.deadline = client->op.started + Min(Max(timeout_ms, 1), LONGEST_MS);
 	pthread_mutex_lock(&client->lock);
 	client->op_state = EVENTLOG_KAFKA_OP_RUNNING;
 	pthread_cond_broadcast(&client->changed);
