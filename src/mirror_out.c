@@ -25,7 +25,10 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -38,6 +41,7 @@
 #include "wakeup.h"
 
 #define OP_TIMEOUT_MS		10000
+#define CREATE_WAIT_MS		1000	/* for a topic that would be created if it is missing */
 #define IDLE_CLOSE_MS		60000	/* when a client with nothing to do is closed */
 #define LOOK_MS				1000	/* how often to look although nobody woke us */
 #define FULL_WAIT_MS		2		/* the queue is full */
@@ -64,6 +68,7 @@ struct EventlogMirrorOut
 	int			target;
 	bool		init_done;
 	bool		created;		/* tried to create the topic */
+	int			target_partitions;
 
 	Oid			relid;			/* of our topic, when it was looked up last */
 	int			npartitions;	/* ours */
@@ -71,6 +76,7 @@ struct EventlogMirrorOut
 	int64	   *sent;			/* in the open transaction */
 	int64	   *saved;			/* lower bounds that are written down */
 	bool		known;			/* positions are */
+	bool		pin;			/* the target's group does not have them all yet */
 
 	bool		in_transaction;
 	int64		transaction_records;
@@ -82,6 +88,8 @@ struct EventlogMirrorOut
 	TimestampTz looked_at;
 	TimestampTz used_at;
 	TimestampTz saved_at;
+	bool		keeping;		/* the commit under way has all positions */
+	TimestampTz kept_at;		/* when all positions were committed last */
 	TimestampTz retry_at;
 	int			failures;
 };
@@ -113,7 +121,7 @@ close_client(EventlogMirrorOut *out)
 	}
 	out->client = NULL;
 	out->state = OUT_CLOSED;
-	out->known = false;
+	out->known = out->keeping = false;
 	out->in_transaction = false;
 }
 
@@ -140,6 +148,28 @@ stop(EventlogMirrorOut *out, EventlogMirrorPhase phase, const char *message)
 	eventlog_mirror_slot_phase(out->pair->slot, phase, message);
 }
 
+/* The same, and not after a restart either, until somebody resumes it. */
+static void
+stop_for_good(EventlogMirrorOut *out, EventlogMirrorPhase phase, const char *message)
+{
+	bool		in_transaction = IsTransactionState();
+
+	if (!in_transaction)
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+	}
+	eventlog_mirror_set_stopped(out->pair->mirror->id,
+								psprintf("%s: %s", phase == EVENTLOG_MIRROR_DIVERGED ?
+										 "diverged" : "stopped", message));
+	if (!in_transaction)
+		CommitTransactionCommand();
+	ereport(LOG,
+			(errcode(ERRCODE_FDW_ERROR),
+			 errmsg("mirror \"%s\" has stopped: %s", out->pair->mirror->name, message)));
+	stop(out, phase, message);
+}
+
 /* An error of Kafka's; transient ones begin anew as well, after a wait. */
 static void
 fail_by_kafka(EventlogMirrorOut *out, const char *what, const EventlogKafkaError *error)
@@ -151,6 +181,109 @@ fail_by_kafka(EventlogMirrorOut *out, const char *what, const EventlogKafkaError
 }
 
 /* ---- opening ---- */
+
+static int
+wanted_partitions(const EventlogMirrorOut *out)
+{
+	int			n = out->pair->mirror->config->topic_partitions;
+
+	return n > 0 ? n : out->npartitions;
+}
+
+/*
+ * Configs for the topic to be created: those of ours that say the same in
+ * Kafka, and what the mirror sets.  Timestamps are kept, whatever their type.
+ */
+static int
+creation_configs(EventlogMirrorOut *out, EventlogKafkaOption **configs)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			types[2] = {TEXTOID, JSONBOID};
+	Datum		values[2] = {CStringGetTextDatum(out->pair->topic),
+		JsonbPGetDatum(out->pair->mirror->config->topic_config)};
+	EventlogMirrorSql session;
+	MemoryContext old;
+	int			n;
+
+	eventlog_mirror_sql_begin(&session);
+	if (SPI_execute_with_args("SELECT k, v FROM eventlog.topic,"
+							  " LATERAL pg_catalog.jsonb_each_text(config) c (k, v)"
+							  " WHERE name OPERATOR(pg_catalog.=) $1"
+							  " AND k OPERATOR(pg_catalog.!~~) 'message.timestamp%'"
+							  " AND k OPERATOR(pg_catalog.!~~) 'segment.%'"
+							  " AND NOT $2 OPERATOR(pg_catalog.?) k"
+							  " UNION ALL SELECT k, v FROM pg_catalog.jsonb_each_text($2) d (k, v)",
+							  2, types, values, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read eventlog.topic");
+	n = (int) SPI_processed;
+	old = MemoryContextSwitchTo(context);
+	*configs = palloc(sizeof(EventlogKafkaOption) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		(*configs)[i].name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		(*configs)[i].value = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+	}
+	MemoryContextSwitchTo(old);
+	eventlog_mirror_sql_end(&session);
+	return n;
+}
+
+static void
+create_target(EventlogMirrorOut *out)
+{
+	EventlogKafkaOption *configs;
+	EventlogKafkaError error = {0};
+	int			n;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	n = creation_configs(out, &configs);
+	out->created = true;
+	out->state = OUT_CREATE;
+	if (!out->api->start_create_topic(out->client, out->pair->kafka_topic, wanted_partitions(out),
+									  out->pair->mirror->config->replication_factor,
+									  configs, n, OP_TIMEOUT_MS, &error))
+		fail_by_kafka(out, "could not create the topic", &error);
+	CommitTransactionCommand();
+}
+
+/*
+ * Do the partition counts fit?  Positions of source partition p are kept as the
+ * group's offset of target partition p, so there must be one.
+ */
+static bool
+partitions_fit(EventlogMirrorOut *out)
+{
+	char		message[256];
+
+	out->target_partitions = out->api->target_partitions(out->client, out->target);
+	if (out->target_partitions == out->npartitions)
+		return true;
+	if (!out->pair->mirror->config->repartition)
+		snprintf(message, sizeof(message), "the topic has %d partitions, and Kafka's has %d",
+				 out->npartitions, out->target_partitions);
+	else if (out->target_partitions < out->npartitions && out->pair->transactional_id != NULL)
+		snprintf(message, sizeof(message),
+				 "the topic has %d partitions, and Kafka's has only %d, which cannot carry the positions",
+				 out->npartitions, out->target_partitions);
+	else
+		return true;
+	stop_for_good(out, EVENTLOG_MIRROR_STOPPED, message);
+	return false;
+}
+
+static void
+ask_for_target(EventlogMirrorOut *out)
+{
+	bool		may_create = out->pair->mirror->config->create_topic && !out->created;
+	EventlogKafkaError error = {0};
+
+	out->state = OUT_TARGET;
+	if (!out->api->start_target(out->client, out->pair->kafka_topic,
+								out->created ? wanted_partitions(out) : 1, 0,
+								may_create ? CREATE_WAIT_MS : OP_TIMEOUT_MS, &error))
+		fail_by_kafka(out, "could not look up the topic", &error);
+}
 
 static void
 open_client(EventlogMirrorOut *out)
@@ -177,24 +310,8 @@ open_client(EventlogMirrorOut *out)
 			fail_by_kafka(out, "could not register the transactional id", &error);
 	}
 	else
-	{
-		out->state = OUT_TARGET;
-		if (!out->api->start_target(out->client, out->pair->kafka_topic, out->npartitions, 0,
-									OP_TIMEOUT_MS, &error))
-			fail_by_kafka(out, "could not look up the topic", &error);
-	}
+		ask_for_target(out);
 	out->used_at = GetCurrentTimestamp();
-}
-
-static void
-ask_for_target(EventlogMirrorOut *out)
-{
-	EventlogKafkaError error = {0};
-
-	out->state = OUT_TARGET;
-	if (!out->api->start_target(out->client, out->pair->kafka_topic, 1, 0,
-								OP_TIMEOUT_MS, &error))
-		fail_by_kafka(out, "could not look up the topic", &error);
 }
 
 static void
@@ -260,10 +377,11 @@ take_positions(EventlogMirrorOut *out, EventlogTopic *topic)
 	int64	   *kafka = palloc(sizeof(int64) * out->npartitions);
 	Oid		   *leaves = eventlog_topic_copy_leaves(topic);
 
+	out->pin = false;
 	eventlog_mirror_pair_load(out->pair, out->npartitions, out->saved, kafka);
 	for (int p = 0; p < out->npartitions; p++)
 	{
-		int64		committed = p < count ? offsets[p].offset : -1;
+		int64		committed = p < count && out->pair->transactional_id != NULL ? offsets[p].offset : -1;
 		EventlogMetaHead meta;
 		uint32		layout;
 		Relation	leaf = table_open(leaves[p], AccessShareLock);
@@ -276,13 +394,15 @@ take_positions(EventlogMirrorOut *out, EventlogTopic *topic)
 			snprintf(message, sizeof(message),
 					 "partition %d: Kafka has offset %lld of ours, our log ends at %lld and %lld was sent for certain",
 					 p, (long long) committed, (long long) meta.next_offset, (long long) out->saved[p]);
-			eventlog_mirror_set_stopped(out->pair->mirror->id, "diverged");
 			table_close(leaf, AccessShareLock);
-			stop(out, EVENTLOG_MIRROR_DIVERGED, message);
+			stop_for_good(out, EVENTLOG_MIRROR_DIVERGED, message);
 			return false;
 		}
 		if (committed < 0)
+		{
 			committed = out->saved[p];
+			out->pin = true;
+		}
 		if (committed < 0)
 			committed = start_offset(&out->pair->mirror->config->start, p, &meta, leaf);
 		out->position[p] = out->sent[p] = committed;
@@ -293,6 +413,40 @@ take_positions(EventlogMirrorOut *out, EventlogTopic *topic)
 }
 
 /* ---- sending ---- */
+
+/* Has the open transaction what it may have? */
+static bool
+is_full(const EventlogMirrorOut *out)
+{
+	return out->transaction_records >= out->pair->mirror->config->transaction_records ||
+		out->transaction_bytes >= out->pair->mirror->config->transaction_bytes;
+}
+
+static inline int
+target_partition(const EventlogMirrorOut *out, int p, const EventlogRecord *rec)
+{
+	if (!out->pair->mirror->config->repartition)
+		return p;
+	if (rec->key_len < 0)
+		return p % out->target_partitions;
+	return eventlog_partition_for_key(rec->key, rec->key_len, out->target_partitions);
+}
+
+static bool
+begin_transaction(EventlogMirrorOut *out)
+{
+	EventlogKafkaError error = {0};
+
+	if (out->pair->transactional_id != NULL && !out->api->begin(out->client, &error))
+	{
+		fail_by_kafka(out, "could not begin a transaction", &error);
+		return false;
+	}
+	out->in_transaction = true;
+	out->transaction_began = GetCurrentTimestamp();
+	out->transaction_records = out->transaction_bytes = 0;
+	return true;
+}
 
 /*
  * Send what one partition has, until something says that it is enough.
@@ -309,35 +463,29 @@ send_partition(EventlogMirrorOut *out, Relation leaf, int p, Snapshot snapshot,
 	if (out->sent[p] < cur->meta.log_start_offset)
 		out->sent[p] = cur->meta.log_start_offset;
 	eventlog_cursor_seek(cur, out->sent[p]);
-	while (ok && *bytes < STEP_BYTES &&
-		   out->transaction_records < out->pair->mirror->config->transaction_records &&
-		   eventlog_cursor_next(cur))
+	while (ok && *bytes < STEP_BYTES && !is_full(out) && eventlog_cursor_next(cur))
 	{
 		while (ok && eventlog_batch_next(&cur->reader, &rec))
 		{
 			EventlogKafkaError error = {0};
-			int			partition = p;
+			int64		size;
 
 			if (rec.offset < out->sent[p])
 				continue;
-			if (!out->in_transaction)
+			if (!out->in_transaction && !begin_transaction(out))
 			{
-				if (out->pair->transactional_id != NULL && !out->api->begin(out->client, &error))
-				{
-					fail_by_kafka(out, "could not begin a transaction", &error);
-					ok = false;
-					break;
-				}
-				out->in_transaction = true;
-				out->transaction_began = GetCurrentTimestamp();
-				out->transaction_records = out->transaction_bytes = 0;
+				ok = false;
+				break;
 			}
-			switch (out->api->produce(out->client, out->target, partition, &rec, rec.offset, &error))
+			switch (out->api->produce(out->client, out->target, target_partition(out, p, &rec),
+									  &rec, rec.offset, &error))
 			{
 				case EVENTLOG_KAFKA_PRODUCED:
 					out->sent[p] = rec.offset + 1;
 					out->transaction_records++;
-					*bytes += Max(rec.key_len, 0) + Max(rec.value_len, 0) + rec.headers_len;
+					size = Max(rec.key_len, 0) + Max(rec.value_len, 0) + rec.headers_len;
+					*bytes += size;
+					out->transaction_bytes += size;
 					break;
 				case EVENTLOG_KAFKA_QUEUE_FULL:
 					*full = true;
@@ -360,7 +508,7 @@ send_partition(EventlogMirrorOut *out, Relation leaf, int p, Snapshot snapshot,
 		if (ok)
 			out->sent[p] = Max(out->sent[p], cur->header.base_offset + cur->header.last_offset_delta + 1);
 	}
-	if (*bytes >= STEP_BYTES || out->transaction_records >= out->pair->mirror->config->transaction_records)
+	if (*bytes >= STEP_BYTES || is_full(out))
 		out->all_sent = false;
 	eventlog_cursor_close(cur);
 	return ok;
@@ -394,23 +542,41 @@ get_topic(EventlogMirrorOut *out)
 	return topic;
 }
 
+/*
+ * Is it time to commit all positions, so that the group's offsets do not
+ * expire?  At first too, since nobody knows how old they are, and so that a
+ * start at the end is one for good.
+ */
+static bool
+keep_is_due(const EventlogMirrorOut *out, TimestampTz now)
+{
+	int32		keep_ms = out->pair->mirror->config->idle_commit_ms;
+
+	if (out->pair->transactional_id == NULL)
+		return false;
+	return out->pin || (keep_ms > 0 && now - out->kept_at >= keep_ms * INT64CONST(1000));
+}
+
 static void
 start_commit(EventlogMirrorOut *out)
 {
 	EventlogKafkaOffset *positions = palloc0(sizeof(EventlogKafkaOffset) * out->npartitions);
 	EventlogKafkaError error = {0};
 	int			n = 0;
+	bool		keep = keep_is_due(out, GetCurrentTimestamp());
 	bool		ok;
 
 	for (int p = 0; p < out->npartitions; p++)
 	{
-		if (out->sent[p] == out->position[p])
+		if (out->sent[p] == out->position[p] && !keep)
 			continue;
 		positions[n].topic = out->pair->kafka_topic;
 		positions[n].partition = p;
 		positions[n++].offset = out->sent[p];
 	}
 	EVENTLOG_PAUSE_INTERRUPTIBLE("mirror-commit", out->pair->mirror->name);
+	if (keep)
+		out->keeping = true;
 	out->state = OUT_COMMITTING;
 	if (out->pair->transactional_id != NULL)
 		ok = out->api->start_commit(out->client, out->pair->group, positions, n, OP_TIMEOUT_MS, &error);
@@ -464,11 +630,10 @@ send_records(EventlogMirrorOut *out, TimestampTz now, int64 *wait_ms)
 	}
 	if (out->all_sent)
 		out->activity = activity;
-	out->transaction_bytes += bytes;
 	if (out->in_transaction)
 	{
 		out->used_at = now;
-		if (out->all_sent || out->transaction_records >= out->pair->mirror->config->transaction_records ||
+		if (out->all_sent || is_full(out) ||
 			now - out->transaction_began >= out->pair->mirror->config->transaction_ms * INT64CONST(1000))
 			start_commit(out);
 		*wait_ms = 0;
@@ -516,17 +681,23 @@ committed(EventlogMirrorOut *out, TimestampTz now)
 	}
 	memcpy(out->position, out->sent, sizeof(int64) * out->npartitions);
 	out->in_transaction = false;
+	if (out->keeping)
+	{
+		out->kept_at = now;
+		out->pin = false;
+	}
+	out->keeping = false;
 	pg_atomic_add_fetch_u64(&out->pair->slot->records, out->transaction_records);
 	pg_atomic_add_fetch_u64(&out->pair->slot->bytes, out->transaction_bytes);
 	pg_atomic_add_fetch_u64(&out->pair->slot->transactions, 1);
 	for (int p = 0; p < out->npartitions; p++)
 		eventlog_mirror_pair_tell(out->pair, p, out->position[p], -1);
-	out->transaction_records = 0;
+	out->transaction_records = out->transaction_bytes = 0;
 	out->failures = 0;
 	out->state = OUT_READY;
 	out->pair->slot->transaction_at = now;
 	streaming(out);
-	if (now - out->saved_at >= SAVE_MS * INT64CONST(1000))
+	if (out->pair->transactional_id == NULL || now - out->saved_at >= SAVE_MS * INT64CONST(1000))
 		save_positions(out, now);
 }
 
@@ -567,13 +738,7 @@ op_failed(EventlogMirrorOut *out, const EventlogKafkaError *error)
 	if (out->state == OUT_TARGET && error->code == EVENTLOG_KAFKA_ERR_UNKNOWN_TOPIC_OR_PART &&
 		out->pair->mirror->config->create_topic && !out->created)
 	{
-		EventlogKafkaError create_error = {0};
-
-		out->created = true;
-		out->state = OUT_CREATE;
-		if (!out->api->start_create_topic(out->client, out->pair->kafka_topic, out->npartitions, -1,
-										  NULL, 0, OP_TIMEOUT_MS, &create_error))
-			fail_by_kafka(out, "could not create the topic", &create_error);
+		create_target(out);
 		return;
 	}
 	if (out->state == OUT_COMMITTING && error->retriable)
@@ -610,15 +775,8 @@ op_done(EventlogMirrorOut *out, TimestampTz now)
 			break;
 		case OUT_TARGET:
 			out->target = out->api->target(out->client);
-			if (out->api->target_partitions(out->client, out->target) != out->npartitions)
-			{
-				char		message[256];
-
-				snprintf(message, sizeof(message), "the topic has %d partitions, and Kafka's has %d",
-						 out->npartitions, out->api->target_partitions(out->client, out->target));
-				eventlog_mirror_out_fail(out, message);
+			if (!partitions_fit(out))
 				break;
-			}
 			ask_for_positions(out);
 			break;
 		case OUT_COMMITTED:
@@ -631,6 +789,8 @@ op_done(EventlogMirrorOut *out, TimestampTz now)
 				streaming(out);
 			}
 			CommitTransactionCommand();
+			if (out->state == OUT_READY && out->pair->transactional_id == NULL)
+				save_positions(out, now);
 			break;
 		case OUT_COMMITTING:
 			committed(out, now);
@@ -654,7 +814,7 @@ eventlog_mirror_out_step(EventlogMirrorOut *out, TimestampTz now, int64 *wait_ms
 			*wait_ms = out->retry_at == DT_NOEND ? LOOK_MS : Max((out->retry_at - now) / 1000, 1);
 			return;
 		}
-		if (!eventlog_mirror_out_has_news(out))
+		if (!eventlog_mirror_out_has_news(out) && !keep_is_due(out, now))
 		{
 			streaming(out);
 			return;
@@ -677,6 +837,12 @@ eventlog_mirror_out_step(EventlogMirrorOut *out, TimestampTz now, int64 *wait_ms
 	{
 		if (out->in_transaction || eventlog_mirror_out_has_news(out))
 			send_records(out, now, wait_ms);
+		else if (keep_is_due(out, now))
+		{
+			/* positions alone */
+			if (begin_transaction(out))
+				start_commit(out);
+		}
 		else if (now - out->used_at > IDLE_CLOSE_MS * INT64CONST(1000))
 		{
 			save_positions(out, now);

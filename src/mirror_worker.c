@@ -256,8 +256,11 @@ enter_mirror(EventlogMirror *mirror)
 	slots = lappend(slots, slot);
 	if (mirror->stopped != NULL)
 	{
-		eventlog_mirror_slot_phase(slot, strcmp(mirror->stopped, "diverged") == 0 ?
-								   EVENTLOG_MIRROR_DIVERGED : EVENTLOG_MIRROR_STOPPED, NULL);
+		const char *message = strstr(mirror->stopped, ": ");
+
+		eventlog_mirror_slot_phase(slot, strncmp(mirror->stopped, "diverged", 8) == 0 ?
+								   EVENTLOG_MIRROR_DIVERGED : EVENTLOG_MIRROR_STOPPED,
+								   message != NULL ? message + 2 : NULL);
 		return NULL;
 	}
 	if (!eventlog_mirror_enter(mirror, slot))
