@@ -44,7 +44,7 @@ is($standby->safe_psql('postgres', q{SELECT count(*) FROM eventlog.captures}), '
 my $copied = sub {
 	my ($node, $database, $how) = @_;
 
-	is($node->safe_psql($database, q{SELECT string_agg(DISTINCT state, ' ') FROM eventlog.captures}), 'needs_adoption', "$how: needs adoption");
+	ok($node->poll_query_until($database, q{SELECT string_agg(DISTINCT state, ' ') = 'needs_adoption' FROM eventlog.captures}), "$how: needs adoption");
 	$node->safe_psql($database, q{INSERT INTO item VALUES (100, 'in the copy')});
 	is($node->safe_psql($database, q{SELECT count(*) FROM topics."strict.public.item" WHERE key->>'id' = '100'}), '0', "$how: nothing is captured");
 	is($node->safe_psql('postgres', "SELECT count(*) FROM pg_replication_slots WHERE database = '$database'"), '0', "$how: and no slot made");
