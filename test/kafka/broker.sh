@@ -6,8 +6,9 @@
 #
 #	kafka_fetch			fetch Kafka's jars if they are not in the cache yet
 #	kafka_start DIR		format and start a broker whose files are all in DIR,
-#						which must be empty; sets KAFKA_BROKERS (host:port) and
-#						KAFKA_PID
+#						which must be empty; or one that was there before: it
+#						comes back under its address, with what it had.  Sets
+#						KAFKA_BROKERS (host:port) and KAFKA_PID
 #	kafka_have			are Java and the jars there, so that nothing is to be
 #						installed or fetched?  Says what is missing if not
 #	kafka_stop			stop it and wait until it has ended
@@ -152,8 +153,8 @@ kafka_secure() {
 	done
 }
 
-# Does not return before the broker answers; on error shows its log's end.
-kafka_start() {
+# Write a new broker's settings and format its folder; sets KAFKA_BROKERS.
+kafka_format() {
 	local dir=$1 port controller_port i scram=()
 
 	port=$(kafka_free_port)
@@ -197,6 +198,18 @@ kafka_start() {
 		cat "$dir/format.log" >&2
 		return 1
 	fi
+	KAFKA_BROKERS=127.0.0.1:$port
+}
+
+# Does not return before the broker answers; on error shows its log's end.
+kafka_start() {
+	local dir=$1 i
+
+	if [ -f "$dir/server.properties" ]; then
+		KAFKA_BROKERS=$(sed -n 's|^advertised.listeners=PLAINTEXT://\([^,]*\).*|\1|p' "$dir/server.properties" | head -n 1)
+	else
+		kafka_format "$dir" || return 1
+	fi
 
 	java -server -Xms"${KAFKA_HEAP:-1g}" -Xmx"${KAFKA_HEAP:-1g}" \
 		-XX:+UseG1GC -XX:MaxGCPauseMillis=20 \
@@ -205,7 +218,6 @@ kafka_start() {
 		-cp "$KAFKA_CACHE/*" kafka.Kafka "$dir/server.properties" \
 		>"$dir/broker.log" 2>&1 </dev/null &
 	KAFKA_PID=$!
-	KAFKA_BROKERS=127.0.0.1:$port
 
 	for i in $(seq 600); do
 		if grep -q 'Kafka Server started' "$dir/broker.log"; then
