@@ -40,7 +40,12 @@
 #include "mirror_task.h"
 #include "wakeup.h"
 
+/* Kafka's codes for records that are not as they have to be */
+#define INVALID_MSG			2
+#define INVALID_RECORD		87
+
 #define OP_TIMEOUT_MS		10000
+#define DEFAULT_BATCH_SIZE	1000000 /* librdkafka's */
 #define CREATE_WAIT_MS		1000	/* for a topic that would be created if it is missing */
 #define IDLE_CLOSE_MS		60000	/* when a client with nothing to do is closed */
 #define LOOK_MS				1000	/* how often to look although nobody woke us */
@@ -54,6 +59,9 @@ typedef enum OutState
 	OUT_INIT,					/* registering the transactional id */
 	OUT_TARGET,					/* looking up the topic */
 	OUT_CREATE,					/* creating it */
+	OUT_DESCRIBE,				/* asking how large its records may be */
+	OUT_LETTERS,				/* looking up the dead-letter topic */
+	OUT_CREATE_LETTERS,
 	OUT_COMMITTED,				/* asking for the group's positions */
 	OUT_READY,					/* a transaction may be open */
 	OUT_COMMITTING
@@ -69,6 +77,22 @@ struct EventlogMirrorOut
 	bool		init_done;
 	bool		created;		/* tried to create the topic */
 	int			target_partitions;
+	bool		described;
+	int64		max_batch_bytes;	/* of the target; 0: not known */
+	int64		batch_size;		/* option of the client; 0: its default */
+	int			letters;		/* target for dead letters; -1: none */
+	bool		letters_created;
+
+	/*
+	 * When the broker has refused a batch, which does not say because of which
+	 * record, transactions get shorter until one has that record alone.
+	 */
+	int64		limit;			/* records in a transaction; 0: as configured */
+	int			last_partition; /* of the record sent last */
+	int64		last_offset;
+	int			refused_partition;	/* the record that was refused; -1: none */
+	int64		refused_offset;
+	EventlogKafkaError refused;
 
 	Oid			relid;			/* of our topic, when it was looked up last */
 	int			npartitions;	/* ours */
@@ -81,6 +105,7 @@ struct EventlogMirrorOut
 	bool		in_transaction;
 	int64		transaction_records;
 	int64		transaction_bytes;
+	int64		transaction_letters;
 	TimestampTz transaction_began;
 	bool		all_sent;		/* there was no more below the LSO */
 
@@ -101,6 +126,7 @@ eventlog_mirror_out_create(const EventlogMirrorPair *pair, const EventlogKafkaAp
 
 	out->pair = pair;
 	out->api = api;
+	out->letters = out->refused_partition = -1;
 	return out;
 }
 
@@ -123,6 +149,7 @@ close_client(EventlogMirrorOut *out)
 	out->state = OUT_CLOSED;
 	out->known = out->keeping = false;
 	out->in_transaction = false;
+	out->transaction_records = out->transaction_bytes = out->transaction_letters = 0;
 }
 
 void
@@ -181,6 +208,8 @@ fail_by_kafka(EventlogMirrorOut *out, const char *what, const EventlogKafkaError
 }
 
 /* ---- opening ---- */
+
+static void open_client(EventlogMirrorOut *out);
 
 static int
 wanted_partitions(const EventlogMirrorOut *out)
@@ -272,6 +301,21 @@ partitions_fit(EventlogMirrorOut *out)
 	return false;
 }
 
+/* Sizes are those of uncompressed batches. */
+static bool
+is_compressed(const EventlogMirrorOut *out)
+{
+	for (int i = out->pair->noptions - 1; i >= 0; i--)
+	{
+		const EventlogKafkaOption *option = &out->pair->options[i];
+
+		if (strcmp(option->name, "compression.type") == 0 ||
+			strcmp(option->name, "compression.codec") == 0)
+			return strcmp(option->value, "none") != 0;
+	}
+	return false;
+}
+
 static void
 ask_for_target(EventlogMirrorOut *out)
 {
@@ -280,7 +324,8 @@ ask_for_target(EventlogMirrorOut *out)
 
 	out->state = OUT_TARGET;
 	if (!out->api->start_target(out->client, out->pair->kafka_topic,
-								out->created ? wanted_partitions(out) : 1, 0,
+								out->created ? wanted_partitions(out) : 1,
+								is_compressed(out) ? 0 : out->max_batch_bytes,
 								may_create ? CREATE_WAIT_MS : OP_TIMEOUT_MS, &error))
 		fail_by_kafka(out, "could not look up the topic", &error);
 }
@@ -295,14 +340,26 @@ open_client(EventlogMirrorOut *out)
 		.noptions = out->pair->noptions
 	};
 	EventlogKafkaError error = {0};
+	EventlogKafkaOption *options = palloc(sizeof(EventlogKafkaOption) * (how.noptions + 1));
+	char		batch_size[32];
 
+	if (out->batch_size > 0)
+	{
+		memcpy(options, how.options, sizeof(EventlogKafkaOption) * how.noptions);
+		snprintf(batch_size, sizeof(batch_size), "%lld", (long long) out->batch_size);
+		options[how.noptions].name = "batch.size";
+		options[how.noptions++].value = batch_size;
+		how.options = options;
+	}
 	out->client = out->api->open(&how, &error);
+	pfree(options);
 	if (out->client == NULL)
 	{
 		fail_by_kafka(out, "could not open a producer", &error);
 		return;
 	}
-	out->init_done = out->created = false;
+	out->init_done = out->created = out->described = out->letters_created = false;
+	out->letters = -1;
 	if (how.transactional_id != NULL)
 	{
 		out->state = OUT_INIT;
@@ -312,6 +369,71 @@ open_client(EventlogMirrorOut *out)
 	else
 		ask_for_target(out);
 	out->used_at = GetCurrentTimestamp();
+}
+
+static void
+ask_for_sizes(EventlogMirrorOut *out)
+{
+	EventlogKafkaError error = {0};
+
+	out->described = true;
+	out->state = OUT_DESCRIBE;
+	if (!out->api->start_describe_topic(out->client, out->pair->kafka_topic, OP_TIMEOUT_MS, &error))
+		fail_by_kafka(out, "could not ask for the topic's configs", &error);
+}
+
+/*
+ * Batches must not be larger than the topic allows: if the client's would be,
+ * it is opened anew.
+ */
+static void
+take_sizes(EventlogMirrorOut *out)
+{
+	int			count;
+	const EventlogKafkaConfig *configs = out->api->configs(out->client, &count);
+
+	for (int i = 0; i < count; i++)
+	{
+		if (strcmp(configs[i].name, "max.message.bytes") == 0 && configs[i].value != NULL)
+			out->max_batch_bytes = strtoll(configs[i].value, NULL, 10);
+	}
+	if (out->max_batch_bytes > 0 &&
+		out->max_batch_bytes < (out->batch_size > 0 ? out->batch_size : DEFAULT_BATCH_SIZE))
+	{
+		out->batch_size = out->max_batch_bytes;
+		close_client(out);
+		open_client(out);
+	}
+	else
+		ask_for_target(out);
+}
+
+static void
+ask_for_letters(EventlogMirrorOut *out)
+{
+	const EventlogMirrorConfig *config = out->pair->mirror->config;
+	EventlogKafkaError error = {0};
+
+	out->state = OUT_LETTERS;
+	if (!out->api->start_target(out->client, config->dead_letter_topic, 1, 0,
+								config->create_topic && !out->letters_created ? CREATE_WAIT_MS : OP_TIMEOUT_MS,
+								&error))
+		fail_by_kafka(out, "could not look up the dead-letter topic", &error);
+}
+
+/* It takes whatever the mirror's topic does not. */
+static void
+create_letters(EventlogMirrorOut *out)
+{
+	const EventlogMirrorConfig *config = out->pair->mirror->config;
+	EventlogKafkaOption size = {"max.message.bytes", "100000000"};
+	EventlogKafkaError error = {0};
+
+	out->letters_created = true;
+	out->state = OUT_CREATE_LETTERS;
+	if (!out->api->start_create_topic(out->client, config->dead_letter_topic, 1,
+									  config->replication_factor, &size, 1, OP_TIMEOUT_MS, &error))
+		fail_by_kafka(out, "could not create the dead-letter topic", &error);
 }
 
 static void
@@ -418,7 +540,8 @@ take_positions(EventlogMirrorOut *out, EventlogTopic *topic)
 static bool
 is_full(const EventlogMirrorOut *out)
 {
-	return out->transaction_records >= out->pair->mirror->config->transaction_records ||
+	return (out->limit > 0 && out->transaction_records >= out->limit) ||
+		out->transaction_records >= out->pair->mirror->config->transaction_records ||
 		out->transaction_bytes >= out->pair->mirror->config->transaction_bytes;
 }
 
@@ -444,7 +567,110 @@ begin_transaction(EventlogMirrorOut *out)
 	}
 	out->in_transaction = true;
 	out->transaction_began = GetCurrentTimestamp();
-	out->transaction_records = out->transaction_bytes = 0;
+	out->transaction_records = out->transaction_bytes = out->transaction_letters = 0;
+	return true;
+}
+
+/*
+ * A record that the target refuses: it goes to the dead-letter topic, with
+ * headers as Kafka Connect has them, or else the mirror stops.
+ */
+static EventlogKafkaProduced
+send_letter(EventlogMirrorOut *out, int p, const EventlogRecord *rec, EventlogKafkaError *error)
+{
+	EventlogKafkaProduced result;
+	EventlogRecord letter = *rec;
+	EventlogBuf headers = {0};
+	char		message[700];
+	char		number[32];
+
+	if (out->letters < 0)
+	{
+		snprintf(message, sizeof(message), "partition %d, offset %lld: %s (%s)",
+				 p, (long long) rec->offset, error->message, error->name);
+		stop_for_good(out, EVENTLOG_MIRROR_STOPPED, message);
+		return EVENTLOG_KAFKA_FAILED;
+	}
+	eventlog_buf_reserve(&headers, rec->headers_len + 1024);
+	memcpy(headers.data, rec->headers, rec->headers_len);
+	headers.len = rec->headers_len;
+	eventlog_batch_add_header(&headers, "__connect.errors.topic", 22,
+							  out->pair->topic, strlen(out->pair->topic));
+	snprintf(number, sizeof(number), "%d", p);
+	eventlog_batch_add_header(&headers, "__connect.errors.partition", 26, number, strlen(number));
+	snprintf(number, sizeof(number), "%lld", (long long) rec->offset);
+	eventlog_batch_add_header(&headers, "__connect.errors.offset", 23, number, strlen(number));
+	eventlog_batch_add_header(&headers, "__connect.errors.exception.message", 34,
+							  error->message, strlen(error->message));
+	letter.headers = headers.data;
+	letter.headers_len = headers.len;
+	letter.headers_count += 4;
+	snprintf(message, sizeof(message), "%s", error->message);
+	result = out->api->produce(out->client, out->letters,
+							   p % out->api->target_partitions(out->client, out->letters),
+							   &letter, rec->offset, error);
+	eventlog_buf_free(&headers);
+	if (result == EVENTLOG_KAFKA_PRODUCED)
+	{
+		out->transaction_letters++;
+		ereport(LOG,
+				(errcode(ERRCODE_FDW_ERROR),
+				 errmsg("mirror \"%s\": partition %d, offset %lld goes to the dead-letter topic: %s",
+						out->pair->mirror->name, p, (long long) rec->offset, message)));
+	}
+	else if (result == EVENTLOG_KAFKA_REFUSED)
+	{
+		snprintf(message, sizeof(message), "dead-letter topic, partition %d, offset %lld: %s (%s)",
+				 p, (long long) rec->offset, error->message, error->name);
+		stop_for_good(out, EVENTLOG_MIRROR_STOPPED, message);
+		result = EVENTLOG_KAFKA_FAILED;
+	}
+	return result;
+}
+
+static EventlogKafkaProduced
+send_record(EventlogMirrorOut *out, int p, const EventlogRecord *rec, EventlogKafkaError *error)
+{
+	EventlogKafkaProduced result;
+
+	out->last_partition = p;
+	out->last_offset = rec->offset;
+	if (p == out->refused_partition && rec->offset == out->refused_offset)
+	{
+		*error = out->refused;
+		return send_letter(out, p, rec, error);
+	}
+	result = out->api->produce(out->client, out->target, target_partition(out, p, rec),
+							   rec, rec->offset, error);
+	if (unlikely(result == EVENTLOG_KAFKA_REFUSED))
+		result = send_letter(out, p, rec, error);
+	return result;
+}
+
+/*
+ * Has the broker refused records for what they are?  Then the next transaction
+ * is a shorter one, or the record is known.
+ */
+static bool
+is_refusal(EventlogMirrorOut *out, const EventlogKafkaDelivery *failure)
+{
+	if (failure->error.code != EVENTLOG_KAFKA_ERR_MSG_SIZE_TOO_LARGE &&
+		failure->error.code != EVENTLOG_KAFKA_ERR_INVALID_TIMESTAMP &&
+		failure->error.code != INVALID_MSG && failure->error.code != INVALID_RECORD)
+		return false;
+	if (failure->target != out->target)
+		return false;
+	if (out->transaction_records == 1)
+	{
+		out->refused_partition = out->last_partition;
+		out->refused_offset = out->last_offset;
+		out->refused = failure->error;
+	}
+	out->limit = Max(out->transaction_records / 16, 1);
+	pg_atomic_add_fetch_u64(&out->pair->slot->aborted, 1);
+	close_client(out);
+	out->retry_at = 0;
+	out->activity = 0;
 	return true;
 }
 
@@ -465,7 +691,7 @@ send_partition(EventlogMirrorOut *out, Relation leaf, int p, Snapshot snapshot,
 	eventlog_cursor_seek(cur, out->sent[p]);
 	while (ok && *bytes < STEP_BYTES && !is_full(out) && eventlog_cursor_next(cur))
 	{
-		while (ok && eventlog_batch_next(&cur->reader, &rec))
+		while (ok && !(out->limit > 0 && is_full(out)) && eventlog_batch_next(&cur->reader, &rec))
 		{
 			EventlogKafkaError error = {0};
 			int64		size;
@@ -477,8 +703,7 @@ send_partition(EventlogMirrorOut *out, Relation leaf, int p, Snapshot snapshot,
 				ok = false;
 				break;
 			}
-			switch (out->api->produce(out->client, out->target, target_partition(out, p, &rec),
-									  &rec, rec.offset, &error))
+			switch (send_record(out, p, &rec, &error))
 			{
 				case EVENTLOG_KAFKA_PRODUCED:
 					out->sent[p] = rec.offset + 1;
@@ -493,19 +718,20 @@ send_partition(EventlogMirrorOut *out, Relation leaf, int p, Snapshot snapshot,
 					break;
 				case EVENTLOG_KAFKA_REFUSED:
 				case EVENTLOG_KAFKA_FAILED:
+					ok = false;
+					if (out->client != NULL)
 					{
 						char		what[64];
 
 						snprintf(what, sizeof(what), "partition %d, offset %lld", p, (long long) rec.offset);
 						fail_by_kafka(out, what, &error);
-						ok = false;
-						break;
 					}
+					break;
 			}
 		}
 		if (cur->reader.error)
 			eventlog_cursor_damaged(cur, cur->reader.error);
-		if (ok)
+		if (ok && !(out->limit > 0 && is_full(out)))
 			out->sent[p] = Max(out->sent[p], cur->header.base_offset + cur->header.last_offset_delta + 1);
 	}
 	if (*bytes >= STEP_BYTES || is_full(out))
@@ -676,9 +902,15 @@ committed(EventlogMirrorOut *out, TimestampTz now)
 
 	if (out->pair->transactional_id == NULL && out->api->delivery_failure(out->client, &failure))
 	{
-		fail_by_kafka(out, "a record was not taken", &failure.error);
+		if (!is_refusal(out, &failure))
+			fail_by_kafka(out, "a record was not taken", &failure.error);
 		return;
 	}
+	out->limit *= 2;
+	if (out->limit >= out->pair->mirror->config->transaction_records)
+		out->limit = 0;
+	out->refused_partition = -1;
+	pg_atomic_add_fetch_u64(&out->pair->slot->dead_letters, out->transaction_letters);
 	memcpy(out->position, out->sent, sizeof(int64) * out->npartitions);
 	out->in_transaction = false;
 	if (out->keeping)
@@ -692,7 +924,7 @@ committed(EventlogMirrorOut *out, TimestampTz now)
 	pg_atomic_add_fetch_u64(&out->pair->slot->transactions, 1);
 	for (int p = 0; p < out->npartitions; p++)
 		eventlog_mirror_pair_tell(out->pair, p, out->position[p], -1);
-	out->transaction_records = out->transaction_bytes = 0;
+	out->transaction_records = out->transaction_bytes = out->transaction_letters = 0;
 	out->failures = 0;
 	out->state = OUT_READY;
 	out->pair->slot->transaction_at = now;
@@ -741,6 +973,33 @@ op_failed(EventlogMirrorOut *out, const EventlogKafkaError *error)
 		create_target(out);
 		return;
 	}
+	if (out->state == OUT_LETTERS && error->code == EVENTLOG_KAFKA_ERR_UNKNOWN_TOPIC_OR_PART &&
+		out->pair->mirror->config->create_topic && !out->letters_created)
+	{
+		create_letters(out);
+		return;
+	}
+	if (out->state == OUT_DESCRIBE && !error->retriable && !error->fatal)
+	{
+		/* we may not know: the broker will tell */
+		ask_for_target(out);
+		return;
+	}
+	if ((out->state == OUT_CREATE || out->state == OUT_CREATE_LETTERS) &&
+		error->code == EVENTLOG_KAFKA_ERR_TOPIC_ALREADY_EXISTS)
+	{
+		if (out->state == OUT_CREATE)
+			ask_for_target(out);
+		else
+			ask_for_letters(out);
+		return;
+	}
+	if (out->state == OUT_COMMITTING && out->api->delivery_failure(out->client, &failure))
+	{
+		if (!is_refusal(out, &failure))
+			fail_by_kafka(out, "a record was not taken", &failure.error);
+		return;
+	}
 	if (out->state == OUT_COMMITTING && error->retriable)
 	{
 		start_commit(out);
@@ -749,11 +1008,6 @@ op_failed(EventlogMirrorOut *out, const EventlogKafkaError *error)
 	if (error->fenced)
 	{
 		fail_fenced(out, error);
-		return;
-	}
-	if (out->state == OUT_COMMITTING && out->api->delivery_failure(out->client, &failure))
-	{
-		fail_by_kafka(out, "a record was not taken", &failure.error);
 		return;
 	}
 	fail_by_kafka(out, out->state == OUT_COMMITTING ? "could not commit" : "could not connect", error);
@@ -777,6 +1031,21 @@ op_done(EventlogMirrorOut *out, TimestampTz now)
 			out->target = out->api->target(out->client);
 			if (!partitions_fit(out))
 				break;
+			if (!out->described)
+				ask_for_sizes(out);
+			else if (out->pair->mirror->config->dead_letter_topic != NULL)
+				ask_for_letters(out);
+			else
+				ask_for_positions(out);
+			break;
+		case OUT_DESCRIBE:
+			take_sizes(out);
+			break;
+		case OUT_CREATE_LETTERS:
+			ask_for_letters(out);
+			break;
+		case OUT_LETTERS:
+			out->letters = out->api->target(out->client);
 			ask_for_positions(out);
 			break;
 		case OUT_COMMITTED:
