@@ -236,6 +236,54 @@ sql "SELECT jsonb_pretty(value::jsonb - 'before') AS \"the update, as it is in t
 		FROM topics.\"seismo.public.earthquakes\" WHERE value ->> 'op' = 'u';"
 quiet -c "SELECT eventlog.drop_capture('seismo', true)" >/dev/null
 
+step "To Kafka and back" \
+	"A real Apache Kafka, a foreign server for it, and two mirrors: one sends the topic out, the other fetches it into a second topic. Keys, values, headers, timestamps and partitions stay what they are."
+. test/kafka/broker.sh
+if ! why=$(kafka_have); then
+	printf '   Not shown here: %s.\n' "$why"
+else
+	export KAFKA_HEAP=400m
+	demo_exit() {
+		local status=$?
+
+		set +e
+		kafka_stop
+		(exit "$status")
+		server_exit
+	}
+	trap demo_exit EXIT
+	kafka_start "$STAGE/kafka"
+	printf '   Apache Kafka %s listens on %s.\n\n' "$KAFKA_VERSION" "$KAFKA_BROKERS"
+	quiet -c "SELECT eventlog.create_topic('quakes.back', 3)" >/dev/null
+	sql - "CREATE SERVER kafka FOREIGN DATA WRAPPER eventlog_kafka
+		    OPTIONS (\"bootstrap.servers\" '$KAFKA_BROKERS');
+		CREATE USER MAPPING FOR CURRENT_USER SERVER kafka;
+		SELECT eventlog.create_mirror('there', 'kafka', 'out', 'quakes', 'earthquakes',
+		    config => '{\"create.topic\": true, \"compression.type\": \"zstd\"}');
+		SELECT eventlog.create_mirror('back', 'kafka', 'in', 'quakes.back', 'earthquakes');"
+	for i in $(seq 300); do
+		[ "$(quiet -c 'SELECT count(*) FROM topics."quakes.back"')" -lt 1707 ] || break
+		sleep 0.1
+	done
+	sql "SELECT name, direction, topic, kafka_topic, state, records, transactions FROM eventlog.mirrors ORDER BY direction DESC;"
+	if command -v kcat >/dev/null; then
+		printf '   %skcat -b %s -t earthquakes -C -o beginning -c 3 -f ...%s\n\n' "$cyan" "$KAFKA_BROKERS" "$plain"
+		kcat -b "$KAFKA_BROKERS" -t earthquakes -p 0 -C -o beginning -c 3 -e -q -X isolation.level=read_committed \
+			-f '%p %o  %k  %h  %S bytes\n' | sed 's/^/   /'
+		printf '   ...\n   kcat counts %s records.\n\n' "$(kcat -b "$KAFKA_BROKERS" -t earthquakes -C -o beginning -e -q \
+			-X isolation.level=read_committed -f '%o\n' | wc -l)"
+	fi
+	sql "WITH sent AS (SELECT *, row_number() OVER (PARTITION BY partition ORDER BY record_offset) AS n FROM topics.quakes),
+		     back AS (SELECT *, row_number() OVER (PARTITION BY partition ORDER BY record_offset) AS n FROM topics.\"quakes.back\")
+		SELECT count(sent.n) AS sent, count(back.n) AS back,
+		       count(*) FILTER (WHERE sent.value::text IS DISTINCT FROM back.value::text OR sent.key IS DISTINCT FROM back.key
+		           OR sent.\"timestamp\" IS DISTINCT FROM back.\"timestamp\" OR sent.headers::text IS DISTINCT FROM back.headers::text) AS different
+		FROM sent FULL JOIN back USING (partition, n);"
+	quiet -c "SELECT eventlog.drop_mirror(name) FROM eventlog.mirrors" >/dev/null
+	kafka_stop
+	trap server_exit EXIT
+fi
+
 step "How much room it takes" \
 	"The same events as a table with a key of its own, and as a topic."
 sql "CREATE TABLE heap_quakes AS SELECT record_offset AS id, \"timestamp\", key, value, headers FROM topics.quakes;
