@@ -23,8 +23,13 @@
 #include "compat.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -37,6 +42,9 @@
 #define BATCH_RECORDS		50000
 #define BATCH_BYTES			(16 * 1024 * 1024)
 #define LOOK_MS				1000
+#define CAREFUL_MS			10000	/* after a record that was refused */
+#define CAREFUL_RECORDS		1000
+#define GONE_FAILURES		6		/* until a topic that was there is gone */
 
 typedef enum InState
 {
@@ -57,8 +65,12 @@ typedef struct Incoming
 	int64		records;		/* of the batch in work */
 	int64		bytes;
 	EventlogTopic *topic;		/* in the transaction in work */
-	TimestampTz retry_at;
+	EventlogTopic *letters;		/* the dead-letter topic; as "topic" */
+	int64		nletters;		/* of the batch in work */
+	TimestampTz careful_until;	/* each record is appended by itself; 0: no */
+	TimestampTz retry_at;		/* of a pattern: when to look for topics */
 	int			failures;
+	bool		pattern;		/* finds topics, and has no partitions itself */
 } Incoming;
 
 struct EventlogMirrorIn
@@ -70,6 +82,9 @@ struct EventlogMirrorIn
 	Incoming   *mirrors;
 	int			current;		/* whose partitions are being asked for */
 	Incoming   *at_work;		/* whose record is being appended */
+	EventlogKafkaBatch *batch;	/* in work */
+	bool		at_record;		/* ... and it may be the record's fault */
+	bool		stop;			/* what is being raised does not go away by itself */
 	TimestampTz retry_at;
 	int			failures;
 };
@@ -83,7 +98,10 @@ eventlog_mirror_in_create(const EventlogMirrorPair *pairs, int npairs, const Eve
 	in->nmirrors = npairs;
 	in->mirrors = MemoryContextAllocZero(TopMemoryContext, sizeof(Incoming) * Max(npairs, 1));
 	for (int i = 0; i < npairs; i++)
+	{
 		in->mirrors[i].pair = &pairs[i];
+		in->mirrors[i].pattern = pairs[i].mirror->pattern;
+	}
 	return in;
 }
 
@@ -98,6 +116,7 @@ close_client(EventlogMirrorIn *in)
 {
 	if (in->client != NULL)
 		(void) in->api->close(in->client, 0);
+	in->batch = NULL;
 	in->client = NULL;
 	in->state = IN_CLOSED;
 	in->current = 0;
@@ -119,6 +138,31 @@ fail_mirror(Incoming *mirror, const char *message)
 	eventlog_mirror_slot_phase(mirror->pair->slot, EVENTLOG_MIRROR_FAILED, message);
 }
 
+/*
+ * A mirror is not to go on until somebody resumes it.  In a transaction or
+ * outside of one.
+ */
+static void
+stop_mirror(Incoming *mirror, const char *message)
+{
+	bool		in_transaction = IsTransactionState();
+
+	if (!in_transaction)
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+	}
+	eventlog_mirror_set_stopped(mirror->pair->mirror->id, psprintf("stopped: %s", message));
+	if (!in_transaction)
+		CommitTransactionCommand();
+	ereport(LOG,
+			(errcode(ERRCODE_FDW_ERROR),
+			 errmsg("mirror \"%s\" has stopped: %s", mirror->pair->mirror->name, message)));
+	mirror->retry_at = DT_NOEND;
+	mirror->assigned = false;
+	eventlog_mirror_slot_phase(mirror->pair->slot, EVENTLOG_MIRROR_STOPPED, message);
+}
+
 /* The client is of no use: all begin anew. */
 static void
 fail_all(EventlogMirrorIn *in, const char *what, const EventlogKafkaError *error)
@@ -129,7 +173,10 @@ fail_all(EventlogMirrorIn *in, const char *what, const EventlogKafkaError *error
 	close_client(in);
 	in->retry_at = GetCurrentTimestamp() + eventlog_mirror_backoff_ms(in->failures++) * 1000;
 	for (int i = 0; i < in->nmirrors; i++)
-		eventlog_mirror_slot_phase(in->mirrors[i].pair->slot, EVENTLOG_MIRROR_FAILED, message);
+	{
+		if (in->mirrors[i].retry_at != DT_NOEND)
+			eventlog_mirror_slot_phase(in->mirrors[i].pair->slot, EVENTLOG_MIRROR_FAILED, message);
+	}
 }
 
 static void
@@ -168,7 +215,7 @@ ask_for_partitions(EventlogMirrorIn *in, TimestampTz now)
 		return;
 	}
 	in->state = IN_METADATA;
-	if (!in->api->start_metadata(in->client, mirror->pair->kafka_topic, OP_TIMEOUT_MS, &error))
+	if (!in->api->start_metadata(in->client, mirror->pattern ? NULL : mirror->pair->kafka_topic, OP_TIMEOUT_MS, &error))
 		fail_all(in, "could not ask for the topic", &error);
 }
 
@@ -209,6 +256,50 @@ start_offset(const EventlogMirrorStart *start, int p)
 	return EVENTLOG_KAFKA_OFFSET_BEGINNING;
 }
 
+/* Make a topic that is missing, in the owner's name. */
+static void
+create_topic(const char *name, int partitions, const EventlogMirrorConfig *config, bool letters)
+{
+	Oid			types[6] = {TEXTOID, INT4OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID};
+	Datum		values[6];
+	const char *key_type = letters || config->key_type == NULL ? "bytea" : config->key_type;
+	const char *value_type = letters || config->value_type == NULL ? "bytea" : config->value_type;
+	Jsonb	   *configs = config->topic_config;
+
+	if (letters)
+		configs = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"max.message.bytes\": 67108864}")));
+	values[0] = CStringGetTextDatum(name);
+	values[1] = Int32GetDatum(partitions);
+	values[2] = CStringGetTextDatum(key_type);
+	values[3] = CStringGetTextDatum(value_type);
+	values[4] = JsonbPGetDatum(configs);
+	values[5] = CStringGetTextDatum(config->topic_schema != NULL ? config->topic_schema : "topics");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	if (SPI_execute_with_args("SELECT eventlog.create_topic($1, $2, $3::pg_catalog.regtype,"
+							  " $4::pg_catalog.regtype, $5, $6::pg_catalog.name)",
+							  6, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not create topic \"%s\"", name);
+	SPI_finish();
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+}
+
+static void
+create_topics(Incoming *mirror, int partitions)
+{
+	const EventlogMirrorConfig *config = mirror->pair->mirror->config;
+
+	if (!config->create_topic)
+		return;
+	if (eventlog_topic_by_name(mirror->pair->topic, true) == NULL)
+		create_topic(mirror->pair->topic,
+					 config->topic_partitions > 0 ? config->topic_partitions : partitions, config, false);
+	if (config->dead_letter_topic != NULL &&
+		eventlog_topic_by_name(config->dead_letter_topic, true) == NULL)
+		create_topic(config->dead_letter_topic, 1, config, true);
+}
+
 /* The topic's partitions are known: load positions, and see where to start. */
 static void
 take_partitions(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaTopic *topic)
@@ -221,6 +312,7 @@ take_partitions(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaTopic
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	create_topics(mirror, n);
 	our_topic = eventlog_topic_by_name(mirror->pair->topic, false);
 	eventlog_topic_check_acl(our_topic, ACL_INSERT);
 	if (our_topic->npartitions != n && !mirror->pair->mirror->config->repartition)
@@ -229,8 +321,8 @@ take_partitions(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaTopic
 
 		snprintf(message, sizeof(message), "Kafka's topic has %d partitions, and ours has %d",
 				 n, our_topic->npartitions);
+		stop_mirror(mirror, message);
 		CommitTransactionCommand();
-		fail_mirror(mirror, message);
 		in->current++;
 		return;
 	}
@@ -320,6 +412,123 @@ append(Incoming *mirror, const EventlogKafkaMessage *message)
 	mirror->records++;
 }
 
+/* A record that our topic refuses, with headers as Kafka Connect has them. */
+static void
+append_letter(Incoming *mirror, const EventlogKafkaMessage *message, const char *why)
+{
+	const EventlogMirrorPair *pair = mirror->pair;
+	EventlogRecord rec = message->record;
+	EventlogBuf headers = {0};
+	char		number[32];
+	int			partition;
+
+	if (mirror->letters == NULL)
+	{
+		mirror->letters = eventlog_topic_by_name(pair->mirror->config->dead_letter_topic, false);
+		eventlog_topic_check_acl(mirror->letters, ACL_INSERT);
+	}
+	partition = message->partition % mirror->letters->npartitions;
+	eventlog_payload_check(mirror->letters->key_type, rec.key, rec.key_len, "key");
+	eventlog_payload_check(mirror->letters->value_type, rec.value, rec.value_len, "value");
+	eventlog_buf_reserve(&headers, rec.headers_len + 1024);
+	memcpy(headers.data, rec.headers, rec.headers_len);
+	headers.len = rec.headers_len;
+	eventlog_batch_add_header(&headers, "__connect.errors.topic", 22,
+							  pair->kafka_topic, strlen(pair->kafka_topic));
+	snprintf(number, sizeof(number), "%d", message->partition);
+	eventlog_batch_add_header(&headers, "__connect.errors.partition", 26, number, strlen(number));
+	snprintf(number, sizeof(number), "%lld", (long long) message->record.offset);
+	eventlog_batch_add_header(&headers, "__connect.errors.offset", 23, number, strlen(number));
+	eventlog_batch_add_header(&headers, "__connect.errors.exception.message", 34, why, strlen(why));
+	rec.headers = headers.data;
+	rec.headers_len = headers.len;
+	rec.headers_count += 4;
+	rec.timestamp = eventlog_timestamp_to_ms(GetCurrentTimestamp());
+	eventlog_produce_any(mirror->letters, partition, &rec);
+	eventlog_buf_free(&headers);
+	mirror->pending[message->partition] = message->record.offset + 1;
+	mirror->nletters++;
+	ereport(LOG,
+			(errcode(ERRCODE_FDW_ERROR),
+			 errmsg("mirror \"%s\": partition %d, offset %lld goes to the dead-letter topic: %s",
+					pair->mirror->name, message->partition, (long long) message->record.offset, why)));
+}
+
+/* Is it the record that is wrong, so that it would be at each attempt? */
+static bool
+is_bad_record(int sqlerrcode)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category == ERRCODE_DATA_EXCEPTION ||
+		category == ERRCODE_PROGRAM_LIMIT_EXCEEDED ||
+		category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION ||
+		category == ERRCODE_FEATURE_NOT_SUPPORTED ||
+		category == ERRCODE_RAISE_EXCEPTION;
+}
+
+/* Append a record in a subtransaction; if that fails, it is a dead letter. */
+static void
+append_carefully(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaMessage *message)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		append(mirror, message);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		mirror->topic = mirror->letters = NULL;
+		if (!is_bad_record(error->sqlerrcode))
+			ReThrowError(error);
+		if (mirror->pair->mirror->config->dead_letter_topic == NULL)
+		{
+			in->stop = true;
+			ereport(ERROR,
+					(errcode(error->sqlerrcode),
+					 errmsg("partition %d, offset %lld: %s", message->partition,
+							(long long) message->record.offset, error->message)));
+		}
+		append_letter(mirror, message, error->message);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+}
+
+/* Why a partition cannot be read on. */
+static void
+raise_trouble(EventlogMirrorIn *in, const EventlogKafkaMessage *message)
+{
+	const char *why = "";
+
+	if (message->code == EVENTLOG_KAFKA_ERR_AUTO_OFFSET_RESET ||
+		message->code == EVENTLOG_KAFKA_ERR_OFFSET_OUT_OF_RANGE)
+	{
+		in->stop = true;
+		why = "; the position is not in Kafka's log, which may have lost it by its retention, or been made anew: ";
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_ERROR),
+			 errmsg("partition %d at offset %lld%s%.*s", message->partition,
+					(long long) message->record.offset, *why != '\0' ? why : ": ",
+					message->record.value_len, message->record.value)));
+}
+
 /* Set a mirror's partitions back to where they were before the batch. */
 static void
 set_back(EventlogMirrorIn *in, Incoming *mirror)
@@ -334,7 +543,7 @@ set_back(EventlogMirrorIn *in, Incoming *mirror)
 			continue;
 		partitions[n].topic = mirror->pair->kafka_topic;
 		partitions[n].partition = p;
-		partitions[n].offset = mirror->position[p];
+		partitions[n].offset = mirror->position[p] >= 0 ? mirror->position[p] : mirror->pending[p];
 		partitions[n++].tag = mirror - in->mirrors;
 		mirror->pending[p] = -1;
 	}
@@ -371,13 +580,15 @@ save_positions(Incoming *mirror)
 static void
 take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch)
 {
+	in->batch = batch;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	for (int i = 0; i < in->nmirrors; i++)
 	{
 		in->mirrors[i].topic = NULL;
-		in->mirrors[i].records = in->mirrors[i].bytes = 0;
+		in->mirrors[i].letters = NULL;
+		in->mirrors[i].records = in->mirrors[i].bytes = in->mirrors[i].nletters = 0;
 	}
 	for (int i = 0; i < batch->count; i++)
 	{
@@ -390,7 +601,12 @@ take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch)
 		switch (message->kind)
 		{
 			case EVENTLOG_KAFKA_RECORD:
-				append(mirror, message);
+				in->at_record = true;
+				if (unlikely(mirror->careful_until != 0))
+					append_carefully(in, mirror, message);
+				else
+					append(mirror, message);
+				in->at_record = false;
 				break;
 			case EVENTLOG_KAFKA_END:
 				if (message->record.offset > Max(mirror->position[message->partition],
@@ -398,11 +614,7 @@ take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch)
 					mirror->pending[message->partition] = message->record.offset;
 				break;
 			case EVENTLOG_KAFKA_TROUBLE:
-				ereport(ERROR,
-						(errcode(ERRCODE_FDW_ERROR),
-						 errmsg("partition %d at offset %lld: %.*s", message->partition,
-								(long long) message->record.offset,
-								message->record.value_len, message->record.value)));
+				raise_trouble(in, message);
 		}
 	}
 	for (int i = 0; i < in->nmirrors; i++)
@@ -434,11 +646,15 @@ take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch)
 			pg_atomic_add_fetch_u64(&mirror->pair->slot->records, mirror->records);
 			pg_atomic_add_fetch_u64(&mirror->pair->slot->bytes, mirror->bytes);
 			pg_atomic_add_fetch_u64(&mirror->pair->slot->transactions, 1);
+			pg_atomic_add_fetch_u64(&mirror->pair->slot->dead_letters, mirror->nletters);
 			mirror->pair->slot->transaction_at = GetCurrentTimestamp();
 			streaming(mirror);
 			mirror->failures = 0;
+			if (mirror->careful_until != 0 && GetCurrentTimestamp() > mirror->careful_until)
+				mirror->careful_until = 0;
 		}
 	}
+	in->batch = NULL;
 	in->api->release(in->client, batch);
 	in->failures = 0;
 }
@@ -448,8 +664,11 @@ void
 eventlog_mirror_in_fail(EventlogMirrorIn *in, const char *message)
 {
 	Incoming   *guilty = in->at_work;
+	bool		at_record = in->at_record;
+	bool		stop = in->stop;
 
 	in->at_work = NULL;
+	in->at_record = in->stop = false;
 	if (guilty == NULL || in->client == NULL)
 	{
 		EventlogKafkaError error = {0};
@@ -459,11 +678,37 @@ eventlog_mirror_in_fail(EventlogMirrorIn *in, const char *message)
 		return;
 	}
 
-	/* the client frees the batch when it is closed; it is not asked for again */
-	take_out(in, guilty);
-	for (int p = 0; p < guilty->npartitions; p++)
-		guilty->pending[p] = -1;
-	fail_mirror(guilty, message);
+	/*
+	 * All partitions that have something in the batch are to be set back, those
+	 * too whose turn had not come: at the latest to what it began with.
+	 */
+	for (int i = in->batch != NULL ? in->batch->count - 1 : -1; i >= 0; i--)
+	{
+		const EventlogKafkaMessage *of = &in->batch->messages[i];
+		Incoming   *mirror = &in->mirrors[of->tag];
+
+		if (mirror->assigned && of->partition < mirror->npartitions)
+			mirror->pending[of->partition] = of->record.offset;
+	}
+	if (in->batch != NULL)
+		in->api->release(in->client, in->batch);
+	in->batch = NULL;
+
+	/*
+	 * If a record may be to blame, the next attempt finds out which.
+	 */
+	if (at_record && !stop && guilty->careful_until == 0)
+		guilty->careful_until = GetCurrentTimestamp() + CAREFUL_MS * INT64CONST(1000);
+	else
+	{
+		take_out(in, guilty);
+		for (int p = 0; p < guilty->npartitions; p++)
+			guilty->pending[p] = -1;
+		if (stop)
+			stop_mirror(guilty, message);
+		else
+			fail_mirror(guilty, message);
+	}
 	for (int i = 0; i < in->nmirrors; i++)
 	{
 		if (in->mirrors[i].assigned)
@@ -472,6 +717,96 @@ eventlog_mirror_in_fail(EventlogMirrorIn *in, const char *message)
 }
 
 /* ---- the states ---- */
+
+static bool
+is_careful(const EventlogMirrorIn *in)
+{
+	for (int i = 0; i < in->nmirrors; i++)
+		if (in->mirrors[i].careful_until != 0)
+			return true;
+	return false;
+}
+
+static bool
+has_pair(const EventlogMirrorIn *in, const EventlogMirror *mirror, const char *kafka_topic)
+{
+	for (int i = 0; i < in->nmirrors; i++)
+	{
+		if (!in->mirrors[i].pattern && in->mirrors[i].pair->mirror == mirror &&
+			strcmp(in->mirrors[i].pair->kafka_topic, kafka_topic) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+add_pair(EventlogMirrorIn *in, const EventlogMirrorPair *of, const char *topic, const char *kafka_topic)
+{
+	EventlogMirrorPair *pair = MemoryContextAlloc(TopMemoryContext, sizeof(EventlogMirrorPair));
+
+	*pair = *of;
+	pair->topic = MemoryContextStrdup(TopMemoryContext, topic);
+	pair->kafka_topic = MemoryContextStrdup(TopMemoryContext, kafka_topic);
+	in->at_work = NULL;
+	in->mirrors = repalloc(in->mirrors, sizeof(Incoming) * (in->nmirrors + 1));
+	memset(&in->mirrors[in->nmirrors], 0, sizeof(Incoming));
+	in->mirrors[in->nmirrors++].pair = pair;
+}
+
+/* A pattern: Kafka's topics that match and are not mirrored yet. */
+static void
+find_topics(EventlogMirrorIn *in, int number, const EventlogKafkaMetadata *metadata)
+{
+	const EventlogMirrorPair *pair = in->mirrors[number].pair;
+	int			ntopics = 0;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	for (int i = 0; i < metadata->ntopics; i++)
+	{
+		const char *name = metadata->topics[i].name;
+		char	   *topic;
+		char	   *loop;
+
+		if (strncmp(name, "__", 2) == 0 || metadata->topics[i].code != 0)
+			continue;
+		topic = eventlog_mirror_map_topic(pair->mirror, name);
+		if (topic == NULL)
+			continue;
+		ntopics++;
+		if (has_pair(in, pair->mirror, name))
+			continue;
+		loop = eventlog_mirror_find_loop(pair->mirror, topic, name);
+		if (loop == NULL)
+			add_pair(in, pair, topic, name);
+		else
+			ereport(LOG,
+					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+					 errmsg("mirror \"%s\" leaves out topic \"%s\"", pair->mirror->name, name),
+					 errdetail("Mirror \"%s\" goes the other way.", loop)));
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pair->slot->ntopics = ntopics;
+	in->mirrors[number].retry_at = GetCurrentTimestamp() +
+		pair->mirror->config->refresh_ms * INT64CONST(1000);
+	streaming(&in->mirrors[number]);
+}
+
+/* Has the mirror read from the topic before? */
+static bool
+has_positions(Incoming *mirror)
+{
+	int64		ours;
+	int64		kafka;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	eventlog_mirror_pair_load(mirror->pair, 1, &ours, &kafka);
+	CommitTransactionCommand();
+	return kafka >= 0;
+}
 
 static void
 op_done(EventlogMirrorIn *in, TimestampTz now)
@@ -486,12 +821,24 @@ op_done(EventlogMirrorIn *in, TimestampTz now)
 		return;
 	}
 	metadata = in->api->metadata(in->client);
+	if (mirror->pattern)
+	{
+		in->at_work = mirror;
+		find_topics(in, in->current, metadata);
+		in->at_work = NULL;
+		in->current++;
+		ask_for_partitions(in, now);
+		return;
+	}
 	if (metadata->ntopics != 1 || metadata->topics[0].code != 0 || metadata->topics[0].partitions == 0)
 	{
 		char		message[400];
 
 		snprintf(message, sizeof(message), "topic \"%s\" is not there", mirror->pair->kafka_topic);
-		fail_mirror(mirror, message);
+		if (mirror->failures >= GONE_FAILURES && has_positions(mirror))
+			stop_mirror(mirror, message);
+		else
+			fail_mirror(mirror, message);
 		in->current++;
 	}
 	else
@@ -573,7 +920,7 @@ eventlog_mirror_in_step(EventlogMirrorIn *in, TimestampTz now, int64 *wait_ms)
 	}
 	if (in->client == NULL)
 		return;
-	batch = in->api->fetch(in->client, BATCH_RECORDS, BATCH_BYTES);
+	batch = in->api->fetch(in->client, is_careful(in) ? CAREFUL_RECORDS : BATCH_RECORDS, BATCH_BYTES);
 	if (batch != NULL)
 	{
 		take_batch(in, batch);

@@ -213,7 +213,7 @@ add_out(EventlogMirror *mirror, EventlogMirrorSlot *slot)
 		EventlogTopic *topic = eventlog_topic_by_relid(lfirst_oid(lc));
 		char	   *target = topic != NULL ? eventlog_mirror_map_topic(mirror, topic->name) : NULL;
 
-		if (target == NULL)
+		if (target == NULL || eventlog_mirror_find_loop(mirror, topic->name, target) != NULL)
 			continue;
 		task = add_task(mirror->owner);
 		task->pairs = palloc0(sizeof(EventlogMirrorPair));
@@ -223,14 +223,30 @@ add_out(EventlogMirror *mirror, EventlogMirrorSlot *slot)
 	}
 }
 
-/* A mirror from Kafka: one task for all of an owner. */
+/*
+ * A consumer reads a topic once: mirrors of the same topic need one each, and
+ * so do patterns, which may find any.
+ */
+static bool
+may_join(const Task *task, const EventlogMirror *mirror)
+{
+	for (int i = 0; i < task->npairs; i++)
+	{
+		if (mirror->pattern || task->pairs[i].mirror->pattern ||
+			strcmp(task->pairs[i].kafka_topic, mirror->kafka_topic) == 0)
+			return false;
+	}
+	return true;
+}
+
+/* A mirror from Kafka: one task for all of an owner, as far as that goes. */
 static void
 add_in(EventlogMirror *mirror, EventlogMirrorSlot *slot)
 {
 	Task	   *task = NULL;
 
 	for (int i = 0; i < ntasks; i++)
-		if (tasks[i].out == NULL && tasks[i].owner == mirror->owner)
+		if (tasks[i].out == NULL && tasks[i].owner == mirror->owner && may_join(&tasks[i], mirror))
 			task = &tasks[i];
 	if (task == NULL)
 		task = add_task(mirror->owner);
@@ -304,7 +320,8 @@ load_mirror(EventlogMirror *mirror)
 			SetCurrentStatementStartTimestamp();
 			StartTransactionCommand();
 			MemoryContextSwitchTo(tasks_context);
-			eventlog_mirror_check_topic(mirror->owner, mirror->topic, mirror->out);
+			if (!mirror->pattern && (mirror->out || !mirror->config->create_topic))
+				eventlog_mirror_check_topic(mirror->owner, mirror->topic, mirror->out);
 			if (mirror->out)
 				add_out(mirror, slot);
 			else
