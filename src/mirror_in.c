@@ -60,6 +60,7 @@ typedef struct Incoming
 	const EventlogMirrorPair *pair;
 	int			npartitions;	/* Kafka's */
 	int64	   *position;		/* next offset of Kafka's, by partition */
+	int64	   *end;			/* of Kafka's log, as told last; -1: not known */
 	int64	   *pending;		/* after the batch in work; -1: unchanged */
 	bool		assigned;
 	int64		records;		/* of the batch in work */
@@ -330,16 +331,18 @@ take_partitions(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaTopic
 	{
 		pfree(mirror->position);
 		pfree(mirror->pending);
+		pfree(mirror->end);
 	}
 	mirror->npartitions = n;
 	mirror->position = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
+	mirror->end = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
 	mirror->pending = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
 	ours = palloc(sizeof(int64) * n);
 	eventlog_mirror_pair_load(mirror->pair, n, ours, mirror->position);
 	CommitTransactionCommand();
 	for (int p = 0; p < n; p++)
 	{
-		mirror->pending[p] = -1;
+		mirror->pending[p] = mirror->end[p] = -1;
 		if (mirror->position[p] < 0)
 		{
 			mirror->position[p] = start_offset(start, p);
@@ -609,6 +612,7 @@ take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch)
 				in->at_record = false;
 				break;
 			case EVENTLOG_KAFKA_END:
+				mirror->end[message->partition] = message->record.offset;
 				if (message->record.offset > Max(mirror->position[message->partition],
 												 mirror->pending[message->partition]))
 					mirror->pending[message->partition] = message->record.offset;
@@ -638,7 +642,8 @@ take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch)
 				continue;
 			mirror->position[p] = mirror->pending[p];
 			mirror->pending[p] = -1;
-			eventlog_mirror_pair_tell(mirror->pair, p, mirror->position[p], -1);
+			eventlog_mirror_pair_tell(mirror->pair, p, mirror->position[p],
+									  Max(mirror->end[p], mirror->position[p]));
 			moved = true;
 		}
 		if (moved)
@@ -889,6 +894,7 @@ eventlog_mirror_in_step(EventlogMirrorIn *in, TimestampTz now, int64 *wait_ms)
 		return;
 	}
 	in->api->poll(in->client);
+	eventlog_mirror_log(in->api, in->client, in->mirrors[0].pair->mirror->name);
 	if (in->api->broker_error(in->client, &error))
 	{
 		for (int i = 0; i < in->nmirrors; i++)

@@ -98,6 +98,7 @@ struct EventlogMirrorOut
 	int			npartitions;	/* ours */
 	int64	   *position;		/* committed in Kafka: next offset to send */
 	int64	   *sent;			/* in the open transaction */
+	int64	   *end;			/* where the log ended when it was looked at; -1: unknown */
 	int64	   *saved;			/* lower bounds that are written down */
 	bool		known;			/* positions are */
 	bool		pin;			/* the target's group does not have them all yet */
@@ -688,6 +689,7 @@ send_partition(EventlogMirrorOut *out, Relation leaf, int p, Snapshot snapshot,
 
 	if (out->sent[p] < cur->meta.log_start_offset)
 		out->sent[p] = cur->meta.log_start_offset;
+	out->end[p] = cur->meta.next_offset;
 	eventlog_cursor_seek(cur, out->sent[p]);
 	while (ok && *bytes < STEP_BYTES && !is_full(out) && eventlog_cursor_next(cur))
 	{
@@ -760,8 +762,12 @@ get_topic(EventlogMirrorOut *out)
 			repalloc(out->position, sizeof(int64) * n);
 		out->sent = out->sent == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n) :
 			repalloc(out->sent, sizeof(int64) * n);
+		out->end = out->end == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n) :
+			repalloc(out->end, sizeof(int64) * n);
 		out->saved = out->saved == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n) :
 			repalloc(out->saved, sizeof(int64) * n);
+		for (int p = 0; p < n; p++)
+			out->end[p] = -1;
 		out->npartitions = n;
 		out->known = false;
 	}
@@ -923,7 +929,8 @@ committed(EventlogMirrorOut *out, TimestampTz now)
 	pg_atomic_add_fetch_u64(&out->pair->slot->bytes, out->transaction_bytes);
 	pg_atomic_add_fetch_u64(&out->pair->slot->transactions, 1);
 	for (int p = 0; p < out->npartitions; p++)
-		eventlog_mirror_pair_tell(out->pair, p, out->position[p], -1);
+		eventlog_mirror_pair_tell(out->pair, p, out->position[p],
+								  out->all_sent ? out->position[p] : Max(out->end[p], out->position[p]));
 	out->transaction_records = out->transaction_bytes = out->transaction_letters = 0;
 	out->failures = 0;
 	out->state = OUT_READY;
@@ -1097,6 +1104,7 @@ eventlog_mirror_out_step(EventlogMirrorOut *out, TimestampTz now, int64 *wait_ms
 	}
 
 	out->api->poll(out->client);
+	eventlog_mirror_log(out->api, out->client, out->pair->mirror->name);
 	if (out->api->broker_error(out->client, &error))
 	{
 		pg_atomic_add_fetch_u64(&out->pair->slot->broker_errors, 1);

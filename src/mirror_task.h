@@ -45,6 +45,10 @@ extern void eventlog_mirror_pair_save(const EventlogMirrorPair *pair, int32 part
 extern void eventlog_mirror_pair_tell(const EventlogMirrorPair *pair, int32 partition,
 									  int64 position, int64 end);
 
+/* Warnings and errors that librdkafka has logged go to the server's log. */
+extern void eventlog_mirror_log(const EventlogKafkaApi *api, EventlogKafkaClient *client,
+								const char *mirror);
+
 /* How long to wait after so many failures in a row, in ms. */
 extern int64 eventlog_mirror_backoff_ms(int failures);
 

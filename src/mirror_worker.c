@@ -41,6 +41,9 @@
 /* However little there is to do. */
 #define MAX_WAIT_MS			1000
 
+/* How often lag and rates are told. */
+#define MEASURE_MS			2000
+
 /* How long to wait for clients to close at the end. */
 #define CLOSE_MS			200
 
@@ -140,6 +143,61 @@ eventlog_mirror_pair_tell(const EventlogMirrorPair *pair, int32 partition,
 			entry->end = end;
 	}
 	LWLockRelease(eventlog_shared->lock);
+}
+
+void
+eventlog_mirror_log(const EventlogKafkaApi *kafka, EventlogKafkaClient *client, const char *mirror)
+{
+	char		line[1024];
+	int			level;
+
+	while (kafka->poll_log(client, &level, line, sizeof(line)))
+	{
+		if (level <= 4)
+			ereport(LOG,
+					(errcode(ERRCODE_FDW_ERROR),
+					 errmsg("mirror \"%s\": librdkafka: %s", mirror, line)));
+	}
+}
+
+/* Lag and rates of the mirrors, once in a while. */
+static void
+measure(TimestampTz now)
+{
+	static TimestampTz measured_at = 0;
+	static uint64 records[EVENTLOG_MAX_MIRRORS];
+	static uint64 bytes[EVENTLOG_MAX_MIRRORS];
+	ListCell   *lc;
+	int64		ms = (now - measured_at) / 1000;
+
+	if (ms < MEASURE_MS)
+		return;
+	foreach(lc, slots)
+	{
+		EventlogMirrorSlot *slot = lfirst(lc);
+		int			n = slot - eventlog_mirrors->slots;
+		uint64		now_records = pg_atomic_read_u64(&slot->records);
+		uint64		now_bytes = pg_atomic_read_u64(&slot->bytes);
+		uint64		lag = 0;
+		bool		known = slot->npartitions > 0;
+
+		if (measured_at != 0 && now_records >= records[n] && now_bytes >= bytes[n])
+		{
+			pg_atomic_write_u64(&slot->records_per_s, (now_records - records[n]) * 1000 / ms);
+			pg_atomic_write_u64(&slot->bytes_per_s, (now_bytes - bytes[n]) * 1000 / ms);
+		}
+		records[n] = now_records;
+		bytes[n] = now_bytes;
+		for (int i = 0; i < slot->npartitions; i++)
+		{
+			if (slot->partitions[i].end < 0)
+				known = false;
+			else
+				lag += Max(slot->partitions[i].end - slot->partitions[i].position, 0);
+		}
+		pg_atomic_write_u64(&slot->lag, known ? lag : PG_UINT64_MAX);
+	}
+	measured_at = now;
 }
 
 /* ---- tasks ---- */
@@ -488,6 +546,7 @@ work(void)
 			next = Min(next, tasks[i].due);
 		}
 		now = GetCurrentTimestamp();
+		measure(now);
 		if (next > now)
 			wait_for_work(Max((next - now) / 1000, 1));
 		pgstat_report_stat(false);
