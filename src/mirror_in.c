@@ -65,6 +65,8 @@ typedef struct Incoming
 	bool		assigned;
 	int64		records;		/* of the batch in work */
 	int64		bytes;
+	bool	   *has_records;	/* the batch in work has some, by partition */
+	TimestampTz synced_at;		/* when pairs of offsets were kept */
 	EventlogTopic *topic;		/* in the transaction in work */
 	EventlogTopic *letters;		/* the dead-letter topic; as "topic" */
 	int64		nletters;		/* of the batch in work */
@@ -332,10 +334,12 @@ take_partitions(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaTopic
 		pfree(mirror->position);
 		pfree(mirror->pending);
 		pfree(mirror->end);
+		pfree(mirror->has_records);
 	}
 	mirror->npartitions = n;
 	mirror->position = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
 	mirror->end = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
+	mirror->has_records = MemoryContextAllocZero(TopMemoryContext, sizeof(bool) * n);
 	mirror->pending = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
 	ours = palloc(sizeof(int64) * n);
 	eventlog_mirror_pair_load(mirror->pair, n, ours, mirror->position);
@@ -411,6 +415,7 @@ append(Incoming *mirror, const EventlogKafkaMessage *message)
 		eventlog_topic_check_partition(topic, partition);
 	eventlog_produce_any(topic, partition, &rec);
 	mirror->pending[message->partition] = rec.offset + 1;
+	mirror->has_records[message->partition] = true;
 	mirror->bytes += Max(rec.key_len, 0) + Max(rec.value_len, 0) + rec.headers_len;
 	mirror->records++;
 }
@@ -570,9 +575,56 @@ take_out(EventlogMirrorIn *in, Incoming *mirror)
 	pfree(partitions);
 }
 
+/*
+ * Keep pairs of offsets, of the records after those of the batch, so that
+ * consumers can be moved from one side to the other.
+ */
+static void
+keep_pairs(Incoming *mirror)
+{
+	const EventlogMirrorPair *pair = mirror->pair;
+	TimestampTz now = GetCurrentTimestamp();
+	EventlogTopic *topic = mirror->topic;
+	Oid		   *leaves;
+
+	if (topic == NULL || pair->mirror->config->repartition ||
+		now - mirror->synced_at < pair->mirror->config->sync_ms * INT64CONST(1000))
+		return;
+	leaves = eventlog_topic_copy_leaves(topic);
+	for (int p = 0; p < Min(mirror->npartitions, topic->npartitions); p++)
+	{
+		EventlogMirrorPosition position = {
+			.topic = unconstify(char *, pair->topic),
+			.kafka_topic = unconstify(char *, pair->kafka_topic),
+			.partition = p,
+			.kafka_offset = mirror->pending[p],
+			.epoch = -1
+		};
+		EventlogRange *ranges;
+		int			n;
+
+		if (!mirror->has_records[p])
+			continue;
+		eventlog_produce_flush_all();
+		position.record_offset = -1;
+		n = eventlog_produce_ranges(&ranges);
+		for (int i = 0; i < n; i++)
+		{
+			if (ranges[i].leaf == leaves[p])
+				position.record_offset = Max(position.record_offset, ranges[i].last_offset + 1);
+		}
+		if (position.record_offset >= 0)
+			eventlog_mirror_sync_add(pair->mirror->id, &position);
+	}
+	pfree(leaves);
+	mirror->synced_at = now;
+}
+
 static void
 save_positions(Incoming *mirror)
 {
+	keep_pairs(mirror);
+	memset(mirror->has_records, 0, sizeof(bool) * mirror->npartitions);
 	for (int p = 0; p < mirror->npartitions; p++)
 	{
 		if (mirror->pending[p] >= 0)
@@ -624,7 +676,7 @@ take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch)
 	for (int i = 0; i < in->nmirrors; i++)
 	{
 		in->at_work = &in->mirrors[i];
-		if (in->mirrors[i].assigned)
+		if (in->mirrors[i].assigned && in->mirrors[i].npartitions > 0)
 			save_positions(&in->mirrors[i]);
 	}
 	in->at_work = NULL;
