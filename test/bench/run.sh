@@ -27,6 +27,7 @@
 #	waiters		a thousand sessions that wait
 #	members		members and consumers of a group
 #	capture		row changes into topics
+#	mirrors		topics to and from Kafka, beside librdkafka alone
 #
 # Settings, from the environment:
 #	COUNT		records of a bulk measurement: 1000000
@@ -51,7 +52,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 . test/server.sh
 
-all="insert commit concurrent scan random size kafka queue outbox memory topics retention compaction inspect dump lookup recovery positions latency waiters members capture"
+all="insert commit concurrent scan random size kafka queue outbox memory topics retention compaction inspect dump lookup recovery positions latency waiters members capture mirrors"
 parts=${*:-$all}
 for part in $parts; do
 	case " $all " in
@@ -74,7 +75,7 @@ need() {
 	[ -e "$2" ] || missing+=("$1")
 }
 version=$("$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
-if has kafka || has latency || has waiters || has members || has capture; then
+if has kafka || has latency || has waiters || has members || has capture || has mirrors; then
 	need libpq-dev "$("$PG_CONFIG" --includedir)/libpq-fe.h"
 fi
 if has queue; then
@@ -91,7 +92,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 	"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
 		--no-install-recommends "${missing[@]}"
 fi
-if has kafka || has latency; then kafka_fetch; fi
+if has kafka || has latency || has mirrors; then kafka_fetch; fi
 
 say "Building ..."
 stage_make
@@ -102,7 +103,7 @@ if has kafka; then
 	"${CC:-cc}" -O2 -Wall test/bench/pg_client.c -o "$STAGE/bench/pg_client" \
 		-I"$("$PG_CONFIG" --includedir)" -L"$("$PG_CONFIG" --libdir)" -lpq
 fi
-if has kafka || has latency; then
+if has kafka || has latency || has mirrors; then
 	mkdir "$STAGE/bench/cache"
 	cp -r "$KAFKA_CACHE" "$STAGE/bench/cache"
 fi
@@ -113,6 +114,11 @@ fi
 if has capture; then
 	"${CC:-cc}" -O2 -Wall test/bench/capture_client.c -o "$STAGE/bench/capture_client" \
 		-I"$("$PG_CONFIG" --includedir)" -L"$("$PG_CONFIG" --libdir)" -lpq -lpthread
+fi
+if has mirrors; then
+	"${CC:-cc}" -O2 -Wall test/bench/mirror_client.c -o "$STAGE/bench/mirror_client" \
+		-I"$("$PG_CONFIG" --includedir)" -L"$("$PG_CONFIG" --libdir)" -lpq -lrdkafka
+	make -s -C test/kafka OUT="$STAGE/bench" client_bench
 fi
 if { has queue || has members; } && [ -n "${PGMQ_SQL:-}" ]; then
 	cp "$PGMQ_SQL" "$STAGE/bench/pgmq.sql"

@@ -10,6 +10,7 @@ cd "$STAGE/src"
 . test/bench/groups.sh
 . test/bench/members.sh
 . test/bench/capture.sh
+. test/bench/mirrors.sh
 
 server_init <<CONF
 shared_buffers = 1GB

@@ -12,6 +12,9 @@
  * alone, once with the library, by turns.  The topic exists and has at least
  * one partition.  Prints a line a measurement.  Settings are the same for both.
  *
+ * With CLIENT_BENCH_COMPRESSION in the environment librdkafka alone compresses
+ * so.
+ *
  * "idle" opens N producers and a consumer and tells what they take while
  * nothing happens for 20 seconds.
  *
@@ -135,6 +138,8 @@ bare_produce(void)
 	set(conf, "batch.num.messages", "100000");
 	set(conf, "queue.buffering.max.messages", "200000");
 	set(conf, "queue.buffering.max.kbytes", "32768");
+	if (getenv("CLIENT_BENCH_COMPRESSION") != NULL)
+		set(conf, "compression.type", getenv("CLIENT_BENCH_COMPRESSION"));
 	rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof(error));
 	if (rk == NULL)
 		die("librdkafka", error);

@@ -1,0 +1,144 @@
+# shellcheck shell=bash
+# mirrors.sh: what the benchmark measures of mirrors, beside librdkafka alone on
+# the same broker, in the helpers' words of capture.sh.
+#
+#	IDLE_SECONDS	how long idle mirrors are watched
+
+# Create a mirror, and print its records a second: the clock runs from the
+# first of its transactions that is seen until all records are there, so that
+# it has no part of connecting, and neither has the peer's.
+mirror_rate() {
+	local name=$1 direction=$2 topic=$3 kafka_topic=$4 config=$5
+
+	quiet <<-SQL
+		SET client_min_messages = warning;
+		SELECT eventlog.create_mirror('$name', 'kafka', '$direction', '$topic', '$kafka_topic', '$config') \\g /dev/null
+		DO \$\$
+		DECLARE
+			n bigint := 0;
+			first_n bigint;
+			first_at timestamptz;
+		BEGIN
+			WHILE n < $COUNT LOOP
+				PERFORM pg_sleep(0.002);
+				SELECT coalesce(max(records), 0) INTO n FROM eventlog.mirrors WHERE name = '$name';
+				IF n > 0 AND first_at IS NULL THEN
+					first_n := n;
+					first_at := clock_timestamp();
+				END IF;
+				ASSERT clock_timestamp() < now() + interval '5 min', 'this takes too long';
+			END LOOP;
+			PERFORM set_config('bench.rate', round((n - first_n) / extract(epoch FROM clock_timestamp() - first_at))::text, false);
+		END \$\$;
+		SELECT current_setting('bench.rate');
+		SELECT eventlog.drop_mirror('$name') \\g /dev/null
+	SQL
+}
+
+# Rates of librdkafka alone, of the same records.
+mirror_peer() {
+	local codec=$1 topic=$2 out=$STAGE/bench/peer
+
+	kafka_topic "$topic" 1 retention.ms=-1 2>/dev/null
+	CLIENT_BENCH_COMPRESSION=$codec "$STAGE/bench/client_bench" "$KAFKA_BROKERS" "$topic" "$COUNT" >"$out"
+	record "mirror out $codec" librdkafka "$(awk '$1 == "librdkafka" && $2 ~ /^produced/ { print $(NF - 1) }' "$out")"
+	record "mirror in $codec" librdkafka "$(awk '$1 == "librdkafka" && $2 ~ /^consumed/ { print $(NF - 1) }' "$out")"
+}
+
+mirror_rates() {
+	local codec=$1 round topic
+
+	for round in $(seq "$ROUNDS"); do
+		topic=m.$codec.$round
+		kafka_topic "$topic.kafka" 1 retention.ms=-1 2>/dev/null
+		quiet >/dev/null <<-SQL
+			SELECT eventlog.create_topic('$topic', 1, 'text', 'text');
+			SELECT eventlog.create_topic('$topic.back', 1, 'text', 'text');
+			SELECT count(eventlog.produce('$topic', NULL::text, repeat('x', 100))) FROM generate_series(1, $COUNT);
+			CHECKPOINT;
+		SQL
+		record "mirror out $codec" ours "$(mirror_rate out out "$topic" "$topic.kafka" "{\"compression.type\": \"$codec\"}")"
+		quiet -c CHECKPOINT
+		record "mirror in $codec" ours "$(mirror_rate in in "$topic.back" "$topic.kafka" '{}')"
+		[ "$(quiet -c "SELECT count(*) FROM topics.\"$topic.back\"")" = "$COUNT" ] || die "the topic that came back has not $COUNT records"
+		mirror_peer "$codec" "peer.$codec.$round"
+	done
+	row "backlog to Kafka, $codec" "records/s" "mirror out $codec" ours librdkafka ">=" 0.9
+	row "backlog from Kafka, $codec" "records/s" "mirror in $codec" ours librdkafka ">=" 0.6
+}
+
+mirror_latency() {
+	local round r
+
+	quiet >/dev/null <<-SQL
+		SELECT eventlog.create_topic(name, 1, 'text', 'text') FROM unnest(ARRAY['l.out', 'l.in']) name;
+	SQL
+	kafka_topic l.out 1 2>/dev/null
+	kafka_topic l.in 1 2>/dev/null
+	quiet >/dev/null -c "SELECT eventlog.create_mirror('l.out', 'kafka', 'out', 'l.out')" \
+		-c "SELECT eventlog.create_mirror('l.in', 'kafka', 'in', 'l.in')" \
+		-c "$(wait_for "SELECT bool_and(state = 'streaming') FROM eventlog.mirrors")"
+	for round in $(seq "$ROUNDS"); do
+		for direction in out in; do
+			r=$("$STAGE/bench/mirror_client" $direction "$KAFKA_BROKERS" l.$direction l.$direction $((SECONDS_EACH * 20)))
+			record "mirror latency $direction p50" ours "$(sed 's/p50=\([^ ]*\).*/\1/' <<<"$r")"
+			record "mirror latency $direction p99" ours "$(sed 's/.*p99=//' <<<"$r")"
+			quiet >/dev/null -c "SELECT eventlog.drop_group('mirror_client') FROM eventlog.consumer_groups WHERE consumer_group = 'mirror_client' LIMIT 1"
+		done
+	done
+	record "mirror latency out p50" "25 ms" 25
+	record "mirror latency out p99" "25 ms" 25
+	record "mirror latency in p50" "20 ms" 20
+	record "mirror latency in p99" "20 ms" 20
+	row "COMMIT here → read_committed consumer, p50" ms "mirror latency out p50" ours "25 ms" "<=" 1
+	row "the same, p99" ms "mirror latency out p99" ours "25 ms"
+	row "acknowledged by Kafka → consumer here, p50" ms "mirror latency in p50" ours "20 ms" "<=" 1
+	row "the same, p99" ms "mirror latency in p99" ours "20 ms"
+	quiet >/dev/null -c "SELECT eventlog.drop_mirror(name) FROM eventlog.mirrors"
+}
+
+# clock ticks that a process has used
+ticks() {
+	awk '{ sub(/.*\) /, ""); print $12 + $13 }' "/proc/$1/stat"
+}
+
+# 50 mirrors in each direction with nothing to do: those that send close their
+# clients after a minute.
+mirror_idle() {
+	local pid before
+
+	quiet >/dev/null <<-SQL
+		SELECT eventlog.create_topic('i' || i, 1, 'text', 'text') FROM generate_series(1, 100) i;
+		SELECT eventlog.create_mirror('i' || i, 'kafka', 'out', 'i' || i, 'i' || i, '{"create.topic": true}') FROM generate_series(1, 50) i;
+		$(wait_for "SELECT bool_and(state = 'streaming') FROM eventlog.mirrors")
+		SELECT eventlog.create_mirror('i' || i, 'kafka', 'in', 'i' || i, 'i' || (i - 50)) FROM generate_series(51, 100) i;
+		$(wait_for "SELECT bool_and(state = 'streaming') FROM eventlog.mirrors")
+	SQL
+	sleep 75
+	pid=$(quiet -c "SELECT DISTINCT pid FROM eventlog.mirrors")
+	before=$(ticks "$pid")
+	sleep "$IDLE_SECONDS"
+	record "mirror idle CPU" ours "$(awk -v t=$(($(ticks "$pid") - before)) -v hz="$(getconf CLK_TCK)" -v s="$IDLE_SECONDS" 'BEGIN { print 100 * t / hz / s }')"
+	record "mirror idle CPU" "1 %" 1
+	record "mirror idle memory" ours "$(awk '/^VmRSS/ { print $2 / 1024 }' "/proc/$pid/status")"
+	record "mirror idle memory" "256 MB" 256
+	row "100 idle mirrors: CPU" "% of a core" "mirror idle CPU" ours "1 %" "<=" 1
+	row "the same: resident memory" MB "mirror idle memory" ours "256 MB" "<=" 1
+	quiet >/dev/null -c "SELECT eventlog.drop_mirror(name) FROM eventlog.mirrors"
+}
+
+part_mirrors() {
+	heading "Mirrors"
+	EVENTLOG_CACHE=$STAGE/bench/cache
+	. test/kafka/broker.sh
+	trap kafka_stop EXIT
+	rm -rf "$STAGE/bench/kafka"
+	kafka_start "$STAGE/bench/kafka"
+	quiet -c "CREATE SERVER kafka FOREIGN DATA WRAPPER eventlog_kafka OPTIONS (\"bootstrap.servers\" '$KAFKA_BROKERS')" \
+		-c "CREATE USER MAPPING FOR CURRENT_USER SERVER kafka"
+	mirror_rates none
+	mirror_rates lz4
+	mirror_latency
+	mirror_idle
+	note "Kafka $KAFKA_VERSION, a broker with its own defaults on the same machine, one partition. Rates are those of $COUNT records of 100 equal bytes without keys that were there already, in transactions of up to 100,000; librdkafka's are those of a bare transactional producer and a bare read_committed consumer (test/kafka/client_bench.c). Latencies are those of single records, one at a time (test/bench/mirror_client.c)."
+}
