@@ -2,7 +2,10 @@
 # broker are killed by SIGKILL, over and over: afterwards the topic that went out
 # and the one that came back in are equal, record by record.
 #
-# Then a broker that does not answer: the server still stops at once.
+# Then a broker that does not answer: the server still stops at once.  And a
+# zombie: a worker that is stopped while it sends, outlives its server, and goes
+# on beside a successor, which was made from the server's files: nothing comes
+# twice.
 #
 # MIRROR_KILL_SECONDS: how long (40).  MIRROR_KILL_SEED chooses who dies when;
 # it is printed.
@@ -47,7 +50,7 @@ my $stop = PostgreSQL::Test::Utils::tempdir() . '/stop';
 my $load = PostgreSQL::Test::Utils::tempdir() . '/load.sql';
 append_to_file($load, join('', map {
 			my $end = $_ % 5 ? 'COMMIT' : 'ROLLBACK';
-			<<SQL } 1 .. 20) . "SELECT pg_sleep(0.02);\n");
+			<<SQL } 1 .. 20) . "SELECT pg_sleep(0.3);\n");
 BEGIN;
 SELECT count(eventlog.produce('src', 'k' || (random() * 100)::int, repeat(md5(random()::text), 1 + (random() * 5)::int)))
 	FROM generate_series(1, 1 + (random() * 300)::int);
@@ -96,7 +99,17 @@ while (time < $until)
 		$died{worker}++;
 	}
 }
-# whatever the dice say, the broker dies once
+# whatever the dice say, each dies once
+if (!$died{worker})
+{
+	kill_backend($node, worker_of($node, 'out'));
+	$died{worker}++;
+}
+if (!$died{server})
+{
+	restart_server($node);
+	$died{server}++;
+}
 if (!$died{broker})
 {
 	broker_kill();
@@ -106,7 +119,6 @@ if (!$died{broker})
 append_to_file($stop, '');
 waitpid($_, 0) foreach @clients;
 note join(', ', map { "$_ killed $died{$_} times" } sort keys %died);
-cmp_ok($died{worker} + $died{server}, '>', 0, 'workers and servers died');
 
 my $n = sql('SELECT count(*) FROM topics.src');
 cmp_ok($n, '>', 1000, 'there was load');
@@ -138,6 +150,43 @@ broker_signal('CONT');
 $node->start;
 wait_for_records($node, 'dst', $n);
 same_topics($node, 'src', 'dst', 'after a frozen broker');
+
+# ---- a zombie ----
+
+# The worker is stopped in the middle of its load, all others die, and the files
+# come to life elsewhere.
+my $zombie = worker_of($node, 'out');
+my $client = start_client($node, <<SQL x 40);
+SELECT count(eventlog.produce('src', 'y' || i, repeat('y', 200))) FROM generate_series(1, 5000) i;
+SQL
+wait_for_records($node, 'dst', $n + 20_000, 'it sends');
+kill 'STOP', $zombie;
+finish_client($client);
+cmp_ok(sql('SELECT count(*) FROM topics.dst'), '<', sql('SELECT count(*) FROM topics.src'), 'it is stopped before its end');
+my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+kill 'STOP', $postmaster;
+my @others = grep { $_ != $zombie } children($postmaster);
+$node->kill9;
+kill 'KILL', @others;
+wait_gone($postmaster, @others);
+
+my $heir = PostgreSQL::Test::Cluster->new('mirrors_heir');
+mkdir $heir->basedir;
+system('cp', '-a', $node->data_dir, $heir->data_dir) == 0 or die 'cp';
+unlink($heir->data_dir . '/postmaster.pid');
+$heir->append_conf('postgresql.conf', 'port = ' . $heir->port);
+$heir->start;
+$node = $heir;
+produce(1000);
+$n = sql('SELECT count(*) FROM topics.src');
+wait_for_records($node, 'dst', $n, 'the successor sends what is left');
+kill 'CONT', $zombie;
+wait_gone($zombie);
+produce(1000);
+wait_for_records($node, 'dst', $n, 'and goes on when the zombie has moved');
+usleep(2_000_000);
+same_topics($node, 'src', 'dst', 'beside a zombie');
+is(sql("SELECT string_agg(DISTINCT state, ',') FROM eventlog.mirrors"), 'streaming', 'the successor streams');
 
 unlink($stop);
 broker_stop();
