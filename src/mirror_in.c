@@ -62,6 +62,9 @@ typedef struct Incoming
 	int64	   *position;		/* next offset of Kafka's, by partition */
 	int64	   *end;			/* of Kafka's log, as told last; -1: not known */
 	int64	   *pending;		/* after the batch in work; -1: unchanged */
+	bool		restart;		/* to begin where resume_mirror() has said, and not
+								 * yet committed */
+	bool		forget_restart; /* the transaction in work forgets that */
 	bool		assigned;
 	int64		records;		/* of the batch in work */
 	int64		bytes;
@@ -103,6 +106,7 @@ eventlog_mirror_in_create(const EventlogMirrorPair *pairs, int npairs, const Eve
 	for (int i = 0; i < npairs; i++)
 	{
 		in->mirrors[i].pair = &pairs[i];
+		in->mirrors[i].restart = pairs[i].mirror->restart != NULL;
 		in->mirrors[i].pattern = pairs[i].mirror->pattern;
 	}
 	return in;
@@ -344,8 +348,12 @@ take_partitions(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaTopic
 	ours = palloc(sizeof(int64) * n);
 	eventlog_mirror_pair_load(mirror->pair, n, ours, mirror->position);
 	CommitTransactionCommand();
+	if (mirror->restart)
+		start = mirror->pair->mirror->restart;
 	for (int p = 0; p < n; p++)
 	{
+		if (mirror->restart)
+			mirror->position[p] = -1;
 		mirror->pending[p] = mirror->end[p] = -1;
 		if (mirror->position[p] < 0)
 		{
@@ -623,13 +631,25 @@ keep_pairs(Incoming *mirror)
 static void
 save_positions(Incoming *mirror)
 {
+	bool		all = true;
+
 	keep_pairs(mirror);
 	memset(mirror->has_records, 0, sizeof(bool) * mirror->npartitions);
 	for (int p = 0; p < mirror->npartitions; p++)
 	{
-		if (mirror->pending[p] >= 0)
-			eventlog_mirror_pair_save(mirror->pair, p, -1, mirror->pending[p]);
+		int64		position = mirror->pending[p];
+
+		/* after a restart, all that is known, so that it can be forgotten */
+		if (position < 0 && mirror->restart)
+			position = mirror->position[p];
+		if (position >= 0)
+			eventlog_mirror_pair_save(mirror->pair, p, -1, position);
+		else
+			all = false;
 	}
+	mirror->forget_restart = mirror->restart && all;
+	if (mirror->forget_restart)
+		eventlog_mirror_set_restart(mirror->pair->mirror->id, NULL);
 }
 
 static void
@@ -688,6 +708,8 @@ take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch)
 		Incoming   *mirror = &in->mirrors[i];
 		bool		moved = false;
 
+		if (mirror->forget_restart)
+			mirror->restart = mirror->forget_restart = false;
 		for (int p = 0; p < mirror->npartitions; p++)
 		{
 			if (mirror->pending[p] < 0)

@@ -101,6 +101,8 @@ struct EventlogMirrorOut
 	int64	   *end;			/* where the log ended when it was looked at; -1: unknown */
 	int64	   *saved;			/* lower bounds that are written down */
 	bool		known;			/* positions are */
+	bool		restart;		/* to begin where resume_mirror() has said, and not
+								 * yet committed */
 	bool		pin;			/* the target's group does not have them all yet */
 
 	bool		in_transaction;
@@ -126,6 +128,7 @@ eventlog_mirror_out_create(const EventlogMirrorPair *pair, const EventlogKafkaAp
 	EventlogMirrorOut *out = MemoryContextAllocZero(TopMemoryContext, sizeof(EventlogMirrorOut));
 
 	out->pair = pair;
+	out->restart = pair->mirror->restart != NULL;
 	out->api = api;
 	out->letters = out->refused_partition = -1;
 	return out;
@@ -500,7 +503,7 @@ take_positions(EventlogMirrorOut *out, EventlogTopic *topic)
 	int64	   *kafka = palloc(sizeof(int64) * out->npartitions);
 	Oid		   *leaves = eventlog_topic_copy_leaves(topic);
 
-	out->pin = false;
+	out->pin = out->restart;
 	eventlog_mirror_pair_load(out->pair, out->npartitions, out->saved, kafka);
 	for (int p = 0; p < out->npartitions; p++)
 	{
@@ -510,7 +513,9 @@ take_positions(EventlogMirrorOut *out, EventlogTopic *topic)
 		Relation	leaf = table_open(leaves[p], AccessShareLock);
 
 		eventlog_storage_read_meta(leaf, &meta, &layout);
-		if (committed > meta.next_offset || (committed >= 0 && committed < out->saved[p]))
+		if (out->restart)
+			committed = start_offset(out->pair->mirror->restart, p, &meta, leaf);
+		else if (committed > meta.next_offset || (committed >= 0 && committed < out->saved[p]))
 		{
 			char		message[512];
 
@@ -901,6 +906,21 @@ streaming(EventlogMirrorOut *out)
 		eventlog_mirror_slot_phase(out->pair->slot, EVENTLOG_MIRROR_STREAMING, NULL);
 }
 
+/* Kafka has the positions that resume_mirror() has given: now ours follow. */
+static void
+forget_restart(EventlogMirrorOut *out, TimestampTz now)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	for (int p = 0; p < out->npartitions; p++)
+		eventlog_mirror_pair_save(out->pair, p, out->position[p], -1);
+	eventlog_mirror_set_restart(out->pair->mirror->id, NULL);
+	CommitTransactionCommand();
+	memcpy(out->saved, out->position, sizeof(int64) * out->npartitions);
+	out->saved_at = now;
+	out->restart = false;
+}
+
 static void
 committed(EventlogMirrorOut *out, TimestampTz now)
 {
@@ -923,6 +943,8 @@ committed(EventlogMirrorOut *out, TimestampTz now)
 	{
 		out->kept_at = now;
 		out->pin = false;
+		if (out->restart)
+			forget_restart(out, now);
 	}
 	out->keeping = false;
 	pg_atomic_add_fetch_u64(&out->pair->slot->records, out->transaction_records);
