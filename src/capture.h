@@ -73,6 +73,9 @@ typedef struct EventlogCapture
 extern EventlogCapture *eventlog_capture_load(const char *name, int32 id, bool lock,
 											  bool missing_ok);
 
+/* Raise unless the current user owns the capture. */
+extern void eventlog_capture_check_owner(const EventlogCapture *capture);
+
 /* Tell shared memory of all captures of this database. */
 extern void eventlog_capture_register_all(void);
 

@@ -20,13 +20,11 @@
 #include "compat.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
 #include "libpq/pqformat.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "capture_apply.h"
@@ -34,6 +32,7 @@
 #include "capture_sink.h"
 #include "capture_spool.h"
 #include "payload.h"
+#include "subtransaction.h"
 
 /* How long to be careful after a row that could not be encoded. */
 #define CAREFUL_MS		10000
@@ -629,45 +628,40 @@ send_dead_letter(const char *message)
 	dead_letter_sink->emit(dead_letter_sink, dead_letters, &rec, -1);
 }
 
+typedef struct Change
+{
+	void		(*apply) (Cursor *c);
+	Cursor	   *cursor;
+} Change;
+
+static void
+apply_one(void *arg)
+{
+	Change	   *change = arg;
+
+	change->apply(change->cursor);
+}
+
 /* Apply a change in a subtransaction; if that fails, its row is a dead letter. */
 static void
 apply_carefully(void (*apply) (Cursor *c), Cursor *c)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	Change		change = {apply, c};
+	ErrorData  *error = eventlog_subtransaction_run(apply_one, &change);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		apply(c);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		eventlog_capture_sink_forget();
-		if (current == NULL || !eventlog_apply_is_bad_row(error->sqlerrcode))
-			ReThrowError(error);
-		ereport(LOG,
-				(errcode(error->sqlerrcode),
-				 errmsg("a change of table \"%s.%s\" goes to dead-letter topic \"%s\": %s",
-						current->desc->schema, current->desc->name, dead_letters->name,
-						error->message)));
-		send_dead_letter(error->message);
-		FreeErrorData(error);
-		careful_until = GetCurrentTimestamp() + CAREFUL_MS * INT64CONST(1000);
-	}
-	PG_END_TRY();
+	if (error == NULL)
+		return;
+	eventlog_capture_sink_forget();
+	if (current == NULL || !eventlog_apply_is_bad_row(error->sqlerrcode))
+		ReThrowError(error);
+	ereport(LOG,
+			(errcode(error->sqlerrcode),
+			 errmsg("a change of table \"%s.%s\" goes to dead-letter topic \"%s\": %s",
+					current->desc->schema, current->desc->name, dead_letters->name,
+					error->message)));
+	send_dead_letter(error->message);
+	FreeErrorData(error);
+	careful_until = GetCurrentTimestamp() + CAREFUL_MS * INT64CONST(1000);
 }
 
 static inline void

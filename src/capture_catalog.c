@@ -13,88 +13,31 @@
 
 #include "compat.h"
 
-#include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
-#include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/pg_lsn.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
 
-#include "access/table.h"
 
 #include "capture.h"
+#include "catalog_sql.h"
 
 static const char *const stage_names[] = {"pending", "streaming", "finished"};
 
-typedef struct Session
-{
-	Oid			user;
-	int			context;
-	bool		snapshot;
-} Session;
-
-/* Is the table there?  Not before 0.2. */
-static bool
-has_catalog(void)
-{
-	Oid			schema = get_namespace_oid("eventlog", true);
-
-	return OidIsValid(schema) && OidIsValid(get_relname_relid("capture", schema));
-}
-
 static void
-begin_sql(Session *session)
+begin_sql(EventlogCatalogSql *session)
 {
-	Oid			relid;
-	Relation	rel;
-	Oid			owner;
-
-	relid = get_relname_relid("capture", get_namespace_oid("eventlog", false));
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("captures need version 0.2 of extension pg_eventlog"),
-				 errhint("Use ALTER EXTENSION pg_eventlog UPDATE.")));
-	rel = table_open(relid, AccessShareLock);
-	owner = rel->rd_rel->relowner;
-	table_close(rel, NoLock);
-	GetUserIdAndSecContext(&session->user, &session->context);
-	SetUserIdAndSecContext(owner, session->context | SECURITY_LOCAL_USERID_CHANGE);
-	session->snapshot = !ActiveSnapshotSet();
-	if (session->snapshot)
-		PushActiveSnapshot(GetTransactionSnapshot());
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	eventlog_catalog_sql_begin(session, "capture", "captures");
 }
 
-static void
-end_sql(Session *session)
-{
-	SPI_finish();
-	if (session->snapshot)
-		PopActiveSnapshot();
-	SetUserIdAndSecContext(session->user, session->context);
-}
-
-/* Run a statement that returns nothing; parameters of which some are null. */
 static void
 execute(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
 {
-	Session		session;
-	int			result;
-
-	begin_sql(&session);
-	result = SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0);
-	if (result < 0)
-		elog(ERROR, "\"%s\" failed: %s", sql, SPI_result_code_string(result));
-	end_sql(&session);
+	eventlog_catalog_sql_execute("capture", "captures", sql, nargs, types, values, nulls);
 }
 
 void
@@ -171,9 +114,9 @@ eventlog_capture_load(const char *name, int32 id, bool lock, bool missing_ok)
 	Oid			types[2] = {TEXTOID, INT4OID};
 	Datum		values[2] = {0};
 	char		nulls[3] = "  ";
-	Session		session;
+	EventlogCatalogSql session;
 
-	if (missing_ok && !has_catalog())
+	if (missing_ok && !eventlog_catalog_has("capture"))
 		return NULL;
 	values[0] = name != NULL ? CStringGetTextDatum(name) : (Datum) 0;
 	nulls[0] = name != NULL ? ' ' : 'n';
@@ -188,7 +131,7 @@ eventlog_capture_load(const char *name, int32 id, bool lock, bool missing_ok)
 		elog(ERROR, "could not read eventlog.capture");
 	if (SPI_processed > 0)
 		capture = make_capture(context);
-	end_sql(&session);
+	eventlog_catalog_sql_end(&session);
 
 	if (capture == NULL)
 	{
@@ -233,11 +176,20 @@ drop_lost_origins(void)
 }
 
 void
+eventlog_capture_check_owner(const EventlogCapture *capture)
+{
+	if (!has_privs_of_role(GetUserId(), capture->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of capture \"%s\"", capture->name)));
+}
+
+void
 eventlog_capture_register_all(void)
 {
-	Session		session;
+	EventlogCatalogSql session;
 
-	if (!has_catalog())
+	if (!eventlog_catalog_has("capture"))
 		return;
 	begin_sql(&session);
 	if (SPI_execute("SELECT id, paused OR stage OPERATOR(pg_catalog.=) 'finished' FROM eventlog.capture",
@@ -253,16 +205,16 @@ eventlog_capture_register_all(void)
 		eventlog_capture_note(MyDatabaseId, id, !rests);
 	}
 	drop_lost_origins();
-	end_sql(&session);
+	eventlog_catalog_sql_end(&session);
 }
 
 void
 eventlog_capture_check_none(void)
 {
-	Session		session;
+	EventlogCatalogSql session;
 	char	   *name = NULL;
 
-	if (!has_catalog())
+	if (!eventlog_catalog_has("capture"))
 		return;
 	begin_sql(&session);
 	if (SPI_execute("SELECT name FROM eventlog.capture ORDER BY id", true, 1) != SPI_OK_SELECT)
@@ -275,7 +227,7 @@ eventlog_capture_check_none(void)
 				 errmsg("extension pg_eventlog cannot be dropped while there are captures"),
 				 errdetail("Capture \"%s\" has a replication slot, which would stay and retain WAL.", name),
 				 errhint("Use eventlog.drop_capture().")));
-	end_sql(&session);
+	eventlog_catalog_sql_end(&session);
 }
 
 /* ---- writing ---- */
@@ -287,7 +239,7 @@ eventlog_capture_insert(const char *name, Oid owner, const char *publication,
 	Oid			types[8] = {TEXTOID, OIDOID, NAMEOID, TEXTOID, JSONBOID, INT8OID, OIDOID, INT4OID};
 	Datum		values[8];
 	NameData	publication_name;
-	Session		session;
+	EventlogCatalogSql session;
 	bool		isnull;
 	int32		id;
 
@@ -313,7 +265,7 @@ eventlog_capture_insert(const char *name, Oid owner, const char *publication,
 							  8, types, values, NULL, false, 0) != SPI_OK_INSERT_RETURNING)
 		elog(ERROR, "could not write eventlog.capture");
 	id = DatumGetInt32(column(1, &isnull));
-	end_sql(&session);
+	eventlog_catalog_sql_end(&session);
 	return id;
 }
 

@@ -25,7 +25,6 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
@@ -34,6 +33,7 @@
 #include "capture_notify.h"
 #include "capture_query.h"
 #include "capture_snapshot.h"
+#include "subtransaction.h"
 
 static EventlogCapture *capture = NULL;
 static EventlogEncoder *encoder = NULL;
@@ -248,6 +248,21 @@ run_query(void *arg)
 	return true;
 }
 
+typedef struct Attempt
+{
+	bool		(*what) (void *arg);
+	void	   *arg;
+	bool		ok;
+} Attempt;
+
+static void
+attempt(void *arg)
+{
+	Attempt    *a = arg;
+
+	a->ok = a->what(a->arg);
+}
+
 /*
  * Run something that a signal can have made fail; false if it has.  Who waits
  * long for a table that is locked would keep the stream waiting, too.
@@ -255,42 +270,20 @@ run_query(void *arg)
 static bool
 try(bool (*what) (void *arg), void *arg)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool ok = false;
+	Attempt		a = {what, arg, false};
+	ErrorData  *error = eventlog_subtransaction_run(attempt, &a);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		ok = what(arg);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		ok = false;
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
-			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES)
-			ReThrowError(error);
-		table_locked = error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
-			error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
-		ereport(table_locked ? DEBUG1 : LOG,
-				(errmsg("capture \"%s\": incremental snapshot of a table is given up: %s",
-						capture->name, error->message)));
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	return ok;
+	if (error == NULL)
+		return a.ok;
+	if (eventlog_subtransaction_must_rethrow(error))
+		ReThrowError(error);
+	table_locked = error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
+	ereport(table_locked ? DEBUG1 : LOG,
+			(errmsg("capture \"%s\": incremental snapshot of a table is given up: %s",
+					capture->name, error->message)));
+	FreeErrorData(error);
+	return false;
 }
 
 /*

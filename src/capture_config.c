@@ -18,6 +18,7 @@
 
 #include "capture_property.h"
 #include "topic_config.h"
+#include "topic_config.h"
 
 /* A property that was given, as text. */
 typedef struct Given
@@ -64,23 +65,15 @@ not_supported(const char *name, const char *detail)
 static char *
 scalar_text(const char *name, JsonbValue *value)
 {
-	switch (value->type)
-	{
-		case jbvString:
-			return pnstrdup(value->val.string.val, value->val.string.len);
-		case jbvNumeric:
-			return DatumGetCString(DirectFunctionCall1(numeric_out,
-													   NumericGetDatum(value->val.numeric)));
-		case jbvBool:
-			return pstrdup(value->val.boolean ? "true" : "false");
-		default:
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("property \"%s\" of a capture must be a string, a number or a boolean",
-							name),
-					 errhint("Lists are written as one string, with commas.")));
-	}
-	return NULL;				/* keep compiler quiet */
+	char	   *text = eventlog_config_scalar_text(value);
+
+	if (text == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("property \"%s\" of a capture must be a string, a number or a boolean",
+						name),
+				 errhint("Lists are written as one string, with commas.")));
+	return text;
 }
 
 /* Collect what is given; a null is as if it were not. */

@@ -22,10 +22,7 @@
 
 #include "compat.h"
 
-#include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -36,14 +33,13 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
-#include "utils/syscache.h"
 
 #include "capture_incremental.h"
 #include "capture_start.h"
+#include "catalog_sql.h"
 #include "pg_eventlog.h"
+#include "subtransaction.h"
 
 PG_FUNCTION_INFO_V1(eventlog_capture_signal);
 
@@ -210,8 +206,10 @@ static const struct
 };
 
 static void
-act(const Signal *signal)
+act(void *arg)
 {
+	const Signal *signal = arg;
+
 	for (int i = 0; i < lengthof(actions); i++)
 	{
 		Jsonb	   *data;
@@ -235,37 +233,14 @@ act(const Signal *signal)
 static void
 handle_signal(const Signal *signal)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *error = eventlog_subtransaction_run(act, unconstify(Signal *, signal));
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		act(signal);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-
-		/* what the server or somebody else wants from this process */
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
-			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES)
-			ReThrowError(error);
-		ignore_signal(signal, error->message);
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
+	if (error == NULL)
+		return;
+	if (eventlog_subtransaction_must_rethrow(error))
+		ReThrowError(error);
+	ignore_signal(signal, error->message);
+	FreeErrorData(error);
 }
 
 /* ---- the signal table ---- */
@@ -357,25 +332,6 @@ change_hook(void *arg, EventlogEncoderTable *table, const EventlogRelationDesc *
 
 /* ---- eventlog.capture_signal() and its messages ---- */
 
-/* Become the owner of the extension's tables, by name of one of them. */
-static void
-become_catalog_owner(Oid *user, int *security)
-{
-	Oid			relid = get_relname_relid("capture_signal_queue",
-										  get_namespace_oid("eventlog", false));
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("signals need version 0.2 of extension pg_eventlog"),
-				 errhint("Use ALTER EXTENSION pg_eventlog UPDATE.")));
-	GetUserIdAndSecContext(user, security);
-	SetUserIdAndSecContext(((Form_pg_class) GETSTRUCT(tuple))->relowner,
-						   *security | SECURITY_LOCAL_USERID_CHANGE);
-	ReleaseSysCache(tuple);
-}
-
 /* Take the signal from its table; false if it is not there. */
 static bool
 take_signal(int64 number, Signal *signal)
@@ -383,12 +339,10 @@ take_signal(int64 number, Signal *signal)
 	MemoryContext context = CurrentMemoryContext;
 	Oid			types[2] = {INT8OID, INT4OID};
 	Datum		values[2] = {Int64GetDatum(number), Int32GetDatum(capture->id)};
-	Oid			user;
-	int			security;
+	EventlogCatalogSql session;
 	bool		found;
 
-	become_catalog_owner(&user, &security);
-	SPI_connect();
+	eventlog_catalog_sql_begin(&session, "capture_signal_queue", "signals");
 	if (SPI_execute_with_args("DELETE FROM eventlog.capture_signal_queue"
 							  " WHERE id OPERATOR(pg_catalog.=) $1"
 							  " AND capture_id OPERATOR(pg_catalog.=) $2"
@@ -405,8 +359,7 @@ take_signal(int64 number, Signal *signal)
 		signal->type = MemoryContextStrdup(context, SPI_getvalue(tuple, tupdesc, 2));
 		signal->data = MemoryContextStrdup(context, SPI_getvalue(tuple, tupdesc, 3));
 	}
-	SPI_finish();
-	SetUserIdAndSecContext(user, security);
+	eventlog_catalog_sql_end(&session);
 	return found;
 }
 
@@ -463,8 +416,7 @@ eventlog_capture_signal(PG_FUNCTION_ARGS)
 	char	   *content;
 	int64		number;
 	bool		isnull;
-	Oid			user;
-	int			security;
+	EventlogCatalogSql session;
 
 	for (int i = 0; i < 3; i++)
 	{
@@ -476,25 +428,20 @@ eventlog_capture_signal(PG_FUNCTION_ARGS)
 	eventlog_require_preloaded();
 	PreventCommandIfReadOnly("eventlog.capture_signal()");
 	to = eventlog_capture_load(text_to_cstring(PG_GETARG_TEXT_PP(0)), 0, false, false);
-	if (!has_privs_of_role(GetUserId(), to->owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of capture \"%s\"", to->name)));
+	eventlog_capture_check_owner(to);
 
 	values[0] = Int32GetDatum(to->id);
 	values[1] = PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3);
 	values[2] = PG_GETARG_DATUM(1);
 	values[3] = PG_GETARG_DATUM(2);
-	become_catalog_owner(&user, &security);
-	SPI_connect();
+	eventlog_catalog_sql_begin(&session, "capture_signal_queue", "signals");
 	if (SPI_execute_with_args("INSERT INTO eventlog.capture_signal_queue (capture_id, signal_id, type, data)"
 							  " VALUES ($1, coalesce($2, pg_catalog.gen_random_uuid()::pg_catalog.text), $3, $4)"
 							  " RETURNING id",
 							  4, types, values, nulls, false, 0) != SPI_OK_INSERT_RETURNING)
 		elog(ERROR, "could not write a signal");
 	number = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_finish();
-	SetUserIdAndSecContext(user, security);
+	eventlog_catalog_sql_end(&session);
 
 	content = psprintf("%d " INT64_FORMAT, to->id, number);
 	(void) eventlog_log_message(EVENTLOG_SIGNAL_PREFIX, content, strlen(content), true);

@@ -128,10 +128,7 @@ own_capture(text *name)
 {
 	EventlogCapture *capture = eventlog_capture_load(text_to_cstring(name), 0, true, false);
 
-	if (!has_privs_of_role(GetUserId(), capture->owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of capture \"%s\"", capture->name)));
+	eventlog_capture_check_owner(capture);
 	return capture;
 }
 

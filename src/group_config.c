@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "group_config.h"
+#include "topic_config.h"
 #include "payload.h"
 #include "topic_ddl.h"
 
@@ -269,12 +270,10 @@ value_text(ConfigId id, const JsonbValue *value)
 		case jbvNull:
 			return NULL;
 		case jbvString:
-			return pnstrdup(value->val.string.val, value->val.string.len);
 		case jbvNumeric:
-			return DatumGetCString(DirectFunctionCall1(numeric_out,
-													   NumericGetDatum(value->val.numeric)));
+			return eventlog_config_scalar_text(value);
 		case jbvBool:
-			invalid_value(id, value->val.boolean ? "true" : "false");
+			invalid_value(id, eventlog_config_scalar_text(value));
 			break;
 		default:
 			invalid_value(id, JsonbToCString(NULL, value->val.binary.data, value->val.binary.len));

@@ -19,6 +19,7 @@
 
 #include "utils/jsonb.h"
 
+#include "catalog_sql.h"
 #include "mirror_config.h"
 #include "mirror_slot.h"
 
@@ -85,15 +86,11 @@ typedef struct EventlogMirrorPosition
 /* --- mirror_catalog.c --- */
 
 /* SPI in the name of the owner of the tables of mirrors. */
-typedef struct EventlogMirrorSql
+static inline void
+eventlog_mirror_sql_begin(EventlogCatalogSql *session)
 {
-	Oid			user;
-	int			context;
-	bool		snapshot;
-} EventlogMirrorSql;
-
-extern void eventlog_mirror_sql_begin(EventlogMirrorSql *session);
-extern void eventlog_mirror_sql_end(EventlogMirrorSql *session);
+	eventlog_catalog_sql_begin(session, "mirror", "mirrors");
+}
 
 /*
  * Load a mirror by name, or by id if name is NULL; palloc'd in the current

@@ -24,65 +24,13 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "mirror.h"
 
-/* Is the table there?  Not before 0.2. */
-static bool
-has_catalog(void)
-{
-	Oid			schema = get_namespace_oid("eventlog", true);
-
-	return OidIsValid(schema) && OidIsValid(get_relname_relid("mirror", schema));
-}
-
-void
-eventlog_mirror_sql_begin(EventlogMirrorSql *session)
-{
-	Oid			relid = get_relname_relid("mirror", get_namespace_oid("eventlog", false));
-	Relation	rel;
-	Oid			owner;
-
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("mirrors need version 0.2 of extension pg_eventlog"),
-				 errhint("Use ALTER EXTENSION pg_eventlog UPDATE.")));
-	rel = table_open(relid, AccessShareLock);
-	owner = rel->rd_rel->relowner;
-	table_close(rel, NoLock);
-	GetUserIdAndSecContext(&session->user, &session->context);
-	SetUserIdAndSecContext(owner, session->context | SECURITY_LOCAL_USERID_CHANGE);
-	session->snapshot = !ActiveSnapshotSet();
-	if (session->snapshot)
-		PushActiveSnapshot(GetTransactionSnapshot());
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-}
-
-void
-eventlog_mirror_sql_end(EventlogMirrorSql *session)
-{
-	SPI_finish();
-	if (session->snapshot)
-		PopActiveSnapshot();
-	SetUserIdAndSecContext(session->user, session->context);
-}
-
-/* Run a statement that returns nothing. */
 static void
 execute(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
 {
-	EventlogMirrorSql session;
-	int			result;
-
-	eventlog_mirror_sql_begin(&session);
-	result = SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0);
-	if (result < 0)
-		elog(ERROR, "\"%s\" failed: %s", sql, SPI_result_code_string(result));
-	eventlog_mirror_sql_end(&session);
+	eventlog_catalog_sql_execute("mirror", "mirrors", sql, nargs, types, values, nulls);
 }
 
 /* ---- reading ---- */
@@ -150,9 +98,9 @@ eventlog_mirror_load(const char *name, int32 id, bool lock, bool missing_ok)
 	Oid			types[2] = {TEXTOID, INT4OID};
 	Datum		values[2] = {0};
 	char		nulls[3] = "  ";
-	EventlogMirrorSql session;
+	EventlogCatalogSql session;
 
-	if (missing_ok && !has_catalog())
+	if (missing_ok && !eventlog_catalog_has("mirror"))
 		return NULL;
 	values[0] = name != NULL ? CStringGetTextDatum(name) : (Datum) 0;
 	nulls[0] = name != NULL ? ' ' : 'n';
@@ -167,7 +115,7 @@ eventlog_mirror_load(const char *name, int32 id, bool lock, bool missing_ok)
 		elog(ERROR, "could not read eventlog.mirror");
 	if (SPI_processed > 0)
 		mirror = make_mirror(0, context);
-	eventlog_mirror_sql_end(&session);
+	eventlog_catalog_sql_end(&session);
 
 	if (mirror == NULL)
 	{
@@ -220,9 +168,9 @@ eventlog_mirror_load_list(const char *server)
 	Datum		values[1] = {0};
 	List	   *list = NIL;
 	ListCell   *lc;
-	EventlogMirrorSql session;
+	EventlogCatalogSql session;
 
-	if (!has_catalog())
+	if (!eventlog_catalog_has("mirror"))
 		return NIL;
 	if (server != NULL)
 		values[0] = CStringGetTextDatum(server);
@@ -240,7 +188,7 @@ eventlog_mirror_load_list(const char *server)
 		list = lappend(list, mirror);
 		MemoryContextSwitchTo(old);
 	}
-	eventlog_mirror_sql_end(&session);
+	eventlog_catalog_sql_end(&session);
 	foreach(lc, list)
 		read_config(lfirst(lc));
 	return list;
@@ -315,7 +263,7 @@ eventlog_mirror_insert(const char *name, Oid owner, const char *server, bool out
 {
 	Oid			types[10] = {TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, INT8OID, OIDOID, INT4OID};
 	Datum		values[10];
-	EventlogMirrorSql session;
+	EventlogCatalogSql session;
 	bool		isnull;
 	int32		id;
 
@@ -339,7 +287,7 @@ eventlog_mirror_insert(const char *name, Oid owner, const char *server, bool out
 							  10, types, values, NULL, false, 0) != SPI_OK_INSERT_RETURNING)
 		elog(ERROR, "could not write eventlog.mirror");
 	id = DatumGetInt32(column(0, 1, &isnull));
-	eventlog_mirror_sql_end(&session);
+	eventlog_catalog_sql_end(&session);
 	return id;
 }
 

@@ -31,6 +31,7 @@
 #include "topic.h"
 #include "topic_config.h"
 #include "topic_ddl.h"
+#include "topic_config.h"
 
 PG_FUNCTION_INFO_V1(eventlog_mirror_config_keys);
 
@@ -291,22 +292,14 @@ check_type(const char *name, const char *type)
 static char *
 scalar_text(const char *name, JsonbValue *value)
 {
-	switch (value->type)
-	{
-		case jbvString:
-			return pnstrdup(value->val.string.val, value->val.string.len);
-		case jbvNumeric:
-			return DatumGetCString(DirectFunctionCall1(numeric_out,
-													   NumericGetDatum(value->val.numeric)));
-		case jbvBool:
-			return pstrdup(value->val.boolean ? "true" : "false");
-		default:
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("key \"%s\" of a mirror's configuration must be a string, a number or a boolean",
-							name)));
-	}
-	return NULL;				/* keep compiler quiet */
+	char	   *text = eventlog_config_scalar_text(value);
+
+	if (text == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key \"%s\" of a mirror's configuration must be a string, a number or a boolean",
+						name)));
+	return text;
 }
 
 static void

@@ -29,7 +29,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -37,6 +36,7 @@
 #include "mirror_task.h"
 #include "payload.h"
 #include "produce.h"
+#include "subtransaction.h"
 
 #define OP_TIMEOUT_MS		10000
 #define BATCH_RECORDS		50000
@@ -483,47 +483,42 @@ is_bad_record(int sqlerrcode)
 		category == ERRCODE_RAISE_EXCEPTION;
 }
 
+typedef struct Appending
+{
+	Incoming   *mirror;
+	const EventlogKafkaMessage *message;
+} Appending;
+
+static void
+append_one(void *arg)
+{
+	Appending  *appending = arg;
+
+	append(appending->mirror, appending->message);
+}
+
 /* Append a record in a subtransaction; if that fails, it is a dead letter. */
 static void
 append_carefully(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaMessage *message)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	Appending	appending = {mirror, message};
+	ErrorData  *error = eventlog_subtransaction_run(append_one, &appending);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
+	if (error == NULL)
+		return;
+	mirror->topic = mirror->letters = NULL;
+	if (!is_bad_record(error->sqlerrcode))
+		ReThrowError(error);
+	if (mirror->pair->mirror->config->dead_letter_topic == NULL)
 	{
-		append(mirror, message);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
+		in->stop = true;
+		ereport(ERROR,
+				(errcode(error->sqlerrcode),
+				 errmsg("partition %d, offset %lld: %s", message->partition,
+						(long long) message->record.offset, error->message)));
 	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		mirror->topic = mirror->letters = NULL;
-		if (!is_bad_record(error->sqlerrcode))
-			ReThrowError(error);
-		if (mirror->pair->mirror->config->dead_letter_topic == NULL)
-		{
-			in->stop = true;
-			ereport(ERROR,
-					(errcode(error->sqlerrcode),
-					 errmsg("partition %d, offset %lld: %s", message->partition,
-							(long long) message->record.offset, error->message)));
-		}
-		append_letter(mirror, message, error->message);
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
+	append_letter(mirror, message, error->message);
+	FreeErrorData(error);
 }
 
 /* Why a partition cannot be read on. */

@@ -74,7 +74,6 @@ struct EventlogMirrorOut
 	EventlogKafkaClient *client;
 	OutState	state;
 	int			target;
-	bool		init_done;
 	bool		created;		/* tried to create the topic */
 	int			target_partitions;
 	bool		described;
@@ -113,7 +112,6 @@ struct EventlogMirrorOut
 	bool		all_sent;		/* there was no more below the LSO */
 
 	uint64		activity;		/* of the topic, when all was sent; 0: unknown */
-	TimestampTz looked_at;
 	TimestampTz used_at;
 	TimestampTz saved_at;
 	bool		keeping;		/* the commit under way has all positions */
@@ -234,7 +232,7 @@ creation_configs(EventlogMirrorOut *out, EventlogKafkaOption **configs)
 	Oid			types[2] = {TEXTOID, JSONBOID};
 	Datum		values[2] = {CStringGetTextDatum(out->pair->topic),
 		JsonbPGetDatum(out->pair->mirror->config->topic_config)};
-	EventlogMirrorSql session;
+	EventlogCatalogSql session;
 	MemoryContext old;
 	int			n;
 
@@ -257,7 +255,7 @@ creation_configs(EventlogMirrorOut *out, EventlogKafkaOption **configs)
 		(*configs)[i].value = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
 	}
 	MemoryContextSwitchTo(old);
-	eventlog_mirror_sql_end(&session);
+	eventlog_catalog_sql_end(&session);
 	return n;
 }
 
@@ -362,7 +360,7 @@ open_client(EventlogMirrorOut *out)
 		fail_by_kafka(out, "could not open a producer", &error);
 		return;
 	}
-	out->init_done = out->created = out->described = out->letters_created = false;
+	out->created = out->described = out->letters_created = false;
 	out->letters = -1;
 	if (how.transactional_id != NULL)
 	{
@@ -859,7 +857,6 @@ send_records(EventlogMirrorOut *out, TimestampTz now, int64 *wait_ms)
 
 	if (out->client == NULL)
 		return;
-	out->looked_at = now;
 	if (full)
 	{
 		*wait_ms = FULL_WAIT_MS;
@@ -1050,7 +1047,6 @@ op_done(EventlogMirrorOut *out, TimestampTz now)
 	switch (out->state)
 	{
 		case OUT_INIT:
-			out->init_done = true;
 			ask_for_target(out);
 			break;
 		case OUT_CREATE:

@@ -94,7 +94,7 @@ eventlog_mirror_position_set(int32 id, const EventlogMirrorPosition *position)
 	static Oid	types[7] = {INT4OID, TEXTOID, INT4OID, TEXTOID, INT8OID, INT8OID, INT4OID};
 	Datum		values[7];
 	char		nulls[8] = "       ";
-	EventlogMirrorSql session;
+	EventlogCatalogSql session;
 
 	values[0] = Int32GetDatum(id);
 	values[1] = CStringGetTextDatum(position->kafka_topic);
@@ -113,7 +113,7 @@ eventlog_mirror_position_set(int32 id, const EventlogMirrorPosition *position)
 		CommandCounterIncrement();
 		(void) run(&insert_position, types, values, nulls);
 	}
-	eventlog_mirror_sql_end(&session);
+	eventlog_catalog_sql_end(&session);
 	CommandCounterIncrement();
 }
 
@@ -123,7 +123,7 @@ eventlog_mirror_sync_add(int32 id, const EventlogMirrorPosition *position)
 	static Oid	types[6] = {INT4OID, TEXTOID, INT4OID, TEXTOID, INT8OID, INT8OID};
 	static Oid	trim_types[4] = {INT4OID, TEXTOID, INT4OID, INT8OID};
 	Datum		values[6];
-	EventlogMirrorSql session;
+	EventlogCatalogSql session;
 
 	if (position->record_offset < 0 || position->kafka_offset < 0)
 		return;
@@ -138,7 +138,7 @@ eventlog_mirror_sync_add(int32 id, const EventlogMirrorPosition *position)
 	(void) run(&insert_sync, types, values, NULL);
 	values[3] = Int64GetDatum(MAX_SYNCS - 1);
 	(void) run(&trim_syncs, trim_types, values, NULL);
-	eventlog_mirror_sql_end(&session);
+	eventlog_catalog_sql_end(&session);
 	CommandCounterIncrement();
 }
 
@@ -174,7 +174,7 @@ eventlog_mirror_positions_load(int32 id, EventlogMirrorPosition **positions)
 	MemoryContext context = CurrentMemoryContext;
 	Oid			types[1] = {INT4OID};
 	Datum		values[1] = {Int32GetDatum(id)};
-	EventlogMirrorSql session;
+	EventlogCatalogSql session;
 	MemoryContext old;
 	int			n;
 
@@ -199,7 +199,7 @@ eventlog_mirror_positions_load(int32 id, EventlogMirrorPosition **positions)
 		position->epoch = int32_column(i, 6);
 	}
 	MemoryContextSwitchTo(old);
-	eventlog_mirror_sql_end(&session);
+	eventlog_catalog_sql_end(&session);
 	return n;
 }
 
@@ -216,7 +216,7 @@ eventlog_mirror_translate(int32 id, const char *kafka_topic, int32 partition,
 {
 	Oid			types[4] = {INT4OID, TEXTOID, INT4OID, INT8OID};
 	Datum		values[4];
-	EventlogMirrorSql session;
+	EventlogCatalogSql session;
 	bool		found;
 
 	values[0] = Int32GetDatum(id);
@@ -243,7 +243,7 @@ eventlog_mirror_translate(int32 id, const char *kafka_topic, int32 partition,
 		*record_offset = int64_column(0, 1);
 		*kafka_offset = int64_column(0, 2);
 	}
-	eventlog_mirror_sql_end(&session);
+	eventlog_catalog_sql_end(&session);
 	return found;
 }
 
@@ -275,7 +275,7 @@ eventlog_mirror_offsets(PG_FUNCTION_ARGS)
 	Datum		values[4];
 	char		nulls[5] = "    ";
 	EventlogMirror *mirror;
-	EventlogMirrorSql session;
+	EventlogCatalogSql session;
 
 	eventlog_require_preloaded();
 	InitMaterializedSRF(fcinfo, 0);
@@ -327,6 +327,6 @@ eventlog_mirror_offsets(PG_FUNCTION_ARGS)
 			row[c] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, c + 1, &isnull[c]);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row, isnull);
 	}
-	eventlog_mirror_sql_end(&session);
+	eventlog_catalog_sql_end(&session);
 	return (Datum) 0;
 }

@@ -247,9 +247,8 @@ find_config(const char *name, int len)
 	return (ConfigId) 0;		/* keep compiler quiet */
 }
 
-/* The value as text: a string's own text, a number's or boolean's spelling. */
-static char *
-value_text(const JsonbValue *value)
+char *
+eventlog_config_scalar_text(const JsonbValue *value)
 {
 	switch (value->type)
 	{
@@ -260,12 +259,22 @@ value_text(const JsonbValue *value)
 													   NumericGetDatum(value->val.numeric)));
 		case jbvBool:
 			return pstrdup(value->val.boolean ? "true" : "false");
-		case jbvBinary:
-			return JsonbToCString(NULL, value->val.binary.data,
-								  value->val.binary.len);
 		default:
-			return pstrdup("null");
+			return NULL;
 	}
+}
+
+/* The value as text, whatever it is. */
+static char *
+value_text(const JsonbValue *value)
+{
+	char	   *text = eventlog_config_scalar_text(value);
+
+	if (text != NULL)
+		return text;
+	if (value->type == jbvBinary)
+		return JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
+	return pstrdup("null");
 }
 
 pg_noreturn static void invalid_value(const ConfigDef *def, const char *given,

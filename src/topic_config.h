@@ -26,6 +26,12 @@ extern Jsonb *eventlog_topic_config_apply(Jsonb *stored, Jsonb *changes);
 /* Fill in *config from stored configs and defaults. */
 extern void eventlog_topic_config_read(Jsonb *stored, EventlogTopicConfig *config);
 
+/*
+ * A value in a set of configs as text: a string's own, a number's or boolean's
+ * spelling; NULL for anything else.
+ */
+extern char *eventlog_config_scalar_text(const JsonbValue *value);
+
 /* An empty set of configs. */
 extern Jsonb *eventlog_topic_config_empty(void);
 
