@@ -11,6 +11,7 @@
  *	  capture_queue.c	 messages from the decoder to the appender
  *	  capture_appender.c worker: appends whole source transactions
  *	  capture_apply.c	 pgoutput's messages, parsed, to the encoder
+ *	  capture_letter.c	 rows that cannot be encoded
  *	  capture_spool.c	 transactions that are streamed before they commit
  *	  capture_sink.c	 the encoder's records, into topics
  *	  capture_start.c	 slot, origin, adoption: what is done before streaming

@@ -186,7 +186,6 @@ static bool
 update_confirmable(void)
 {
 	XLogRecPtr	flushed = GetFlushRecPtr(NULL);
-	bool		changed = false;
 
 	while (true)
 	{
@@ -201,9 +200,7 @@ update_confirmable(void)
 			break;
 		pg_atomic_write_u64(&my_slot->confirm_lsn, flush_lsn);
 		flush_lsn = InvalidXLogRecPtr;
-		changed = true;
 	}
-	(void) changed;				/* the decoder looks by itself */
 	return !XLogRecPtrIsInvalid(flush_lsn);
 }
 

@@ -28,6 +28,7 @@
 #include "utils/timestamp.h"
 
 #include "capture_apply.h"
+#include "capture_letter.h"
 #include "capture_queue.h"
 #include "capture_sink.h"
 #include "capture_spool.h"
@@ -66,7 +67,6 @@ static MemoryContext message_context = NULL;
 
 static EventlogSource source;	/* of the change in work */
 static bool in_transaction = false;
-static bool replaying = false;
 static uint64 sequence = 0;		/* of messages */
 static uint64 transaction_bytes = 0;
 static TransactionId streaming_xid = InvalidTransactionId;	/* between STREAM
@@ -484,9 +484,7 @@ replay(TransactionId xid, XLogRecPtr end_lsn, TimestampTz time)
 	if (spool == NULL)
 		return;
 	begin_transaction(xid, time);
-	replaying = true;
 	eventlog_spool_replay(spool, replay_one);
-	replaying = false;
 	source.lsn = end_lsn;
 	end_transaction(end_lsn);
 	restore_newest();
@@ -569,63 +567,13 @@ eventlog_apply_describe(XLogRecPtr *lsn)
 }
 
 static void
-put_text(EventlogBuf *out, const char *name, const char *text, int32 len)
-{
-	eventlog_json_string(out, name, strlen(name));
-	eventlog_json_literal(out, ":");
-	if (text == NULL)
-		eventlog_json_literal(out, "null");
-	else
-		eventlog_json_string(out, text, len);
-}
-
-/*
- * The current row as it came, with the error: its columns as text.  Headers are
- * named as those of Kafka Connect's dead-letter queues.
- */
-static void
 send_dead_letter(const char *message)
 {
 	EventlogBuf key = {0};
-	EventlogBuf value = {0};
-	EventlogBuf headers = {0};
-	EventlogRecord rec = {.key_len = -1};
-	char		text[64];
+	bool		has_key = current_key(&key);
 
-	eventlog_json_literal(&value, "{");
-	put_text(&value, "schema", current->desc->schema, strlen(current->desc->schema));
-	eventlog_json_literal(&value, ",");
-	put_text(&value, "table", current->desc->name, strlen(current->desc->name));
-	eventlog_json_literal(&value, ",");
-	put_text(&value, "op", current_op == 'I' ? "c" : current_op == 'U' ? "u" : current_op == 'D' ? "d" : "t", 1);
-	snprintf(text, sizeof(text), ",\"lsn\":" UINT64_FORMAT ",\"txId\":%u,", source.lsn, source.xid);
-	eventlog_json_raw(&value, text, strlen(text));
-	put_text(&value, "error", message, strlen(message));
-	eventlog_json_literal(&value, ",\"columns\":{");
-	for (int i = 0; current_row != NULL && i < current->desc->ncolumns; i++)
-	{
-		if (i > 0)
-			eventlog_json_literal(&value, ",");
-		put_text(&value, current->desc->columns[i].name, current_row[i].text, current_row[i].len);
-	}
-	eventlog_json_literal(&value, "}}");
-
-	if (current_key(&key))
-	{
-		rec.key = key.data;
-		rec.key_len = key.len;
-	}
-	rec.value = value.data;
-	rec.value_len = value.len;
-	rec.timestamp = eventlog_timestamp_to_ms(GetCurrentTimestamp());
-	eventlog_batch_add_header(&headers, "__connect.errors.exception.message", 34,
-							  message, strlen(message));
-	eventlog_batch_add_header(&headers, "__connect.errors.connector.name", 31,
-							  dead_letters->name, strlen(dead_letters->name));
-	rec.headers = headers.data;
-	rec.headers_len = headers.len;
-	rec.headers_count = 2;
-	dead_letter_sink->emit(dead_letter_sink, dead_letters, &rec, -1);
+	eventlog_capture_letter(dead_letter_sink, dead_letters, current->desc, current_op, &source,
+							current_row, has_key ? &key : NULL, message);
 }
 
 typedef struct Change

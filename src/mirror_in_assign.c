@@ -1,0 +1,229 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror_in_assign.c
+ *	  Mirrors from Kafka into topics: which partitions are read, and from where.
+ *
+ * mirror_in.c has the whole.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "guc.h"
+#include "mirror_in.h"
+#include "payload.h"
+#include "produce.h"
+#include "subtransaction.h"
+
+/* The next mirror that is to be assigned, from "current" on. */
+static Incoming *
+next_unassigned(EventlogMirrorIn *in, TimestampTz now)
+{
+	for (; in->current < in->nmirrors; in->current++)
+	{
+		Incoming   *mirror = &in->mirrors[in->current];
+
+		if (!mirror->assigned && mirror->retry_at <= now)
+			return mirror;
+	}
+	in->current = 0;
+	return NULL;
+}
+
+void
+eventlog_in_ask_for_partitions(EventlogMirrorIn *in, TimestampTz now)
+{
+	Incoming   *mirror = next_unassigned(in, now);
+	EventlogKafkaError error = {0};
+
+	if (mirror == NULL)
+	{
+		in->state = IN_READY;
+		return;
+	}
+	in->state = IN_METADATA;
+	if (!in->api->start_metadata(in->client, mirror->pattern ? NULL : mirror->pair->kafka_topic, OP_TIMEOUT_MS, &error))
+		eventlog_in_fail_all(in, "could not ask for the topic", &error);
+}
+
+static void
+assign(EventlogMirrorIn *in, Incoming *mirror)
+{
+	EventlogKafkaAssign *partitions = palloc(sizeof(EventlogKafkaAssign) * mirror->npartitions);
+	EventlogKafkaError error = {0};
+
+	for (int p = 0; p < mirror->npartitions; p++)
+	{
+		partitions[p].topic = mirror->pair->kafka_topic;
+		partitions[p].partition = p;
+		partitions[p].offset = mirror->position[p];
+		partitions[p].tag = mirror - in->mirrors;
+	}
+	if (in->api->assign(in->client, partitions, mirror->npartitions, &error))
+	{
+		mirror->assigned = true;
+		eventlog_in_streaming(mirror);
+	}
+	else
+		eventlog_in_fail_mirror(mirror, error.message);
+	pfree(partitions);
+	in->current++;
+	in->state = IN_METADATA;
+}
+
+/* Where a partition begins that we have no position for. */
+static int64
+start_offset(const EventlogMirrorStart *start, int p)
+{
+	if (start->kind == EVENTLOG_START_LATEST)
+		return EVENTLOG_KAFKA_OFFSET_END;
+	for (int i = 0; start->kind == EVENTLOG_START_OFFSETS && i < start->noffsets; i++)
+		if (start->partitions[i] == p)
+			return start->offsets[i];
+	return EVENTLOG_KAFKA_OFFSET_BEGINNING;
+}
+
+/* Make a topic that is missing, in the owner's name. */
+static void
+create_topic(const char *name, int partitions, const EventlogMirrorConfig *config, bool letters)
+{
+	Oid			types[6] = {TEXTOID, INT4OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID};
+	Datum		values[6];
+	const char *key_type = letters || config->key_type == NULL ? "bytea" : config->key_type;
+	const char *value_type = letters || config->value_type == NULL ? "bytea" : config->value_type;
+	Jsonb	   *configs = config->topic_config;
+
+	if (letters)
+		configs = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"max.message.bytes\": 67108864}")));
+	values[0] = CStringGetTextDatum(name);
+	values[1] = Int32GetDatum(partitions);
+	values[2] = CStringGetTextDatum(key_type);
+	values[3] = CStringGetTextDatum(value_type);
+	values[4] = JsonbPGetDatum(configs);
+	values[5] = CStringGetTextDatum(config->topic_schema != NULL ? config->topic_schema : "topics");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	if (SPI_execute_with_args("SELECT eventlog.create_topic($1, $2, $3::pg_catalog.regtype,"
+							  " $4::pg_catalog.regtype, $5, $6::pg_catalog.name)",
+							  6, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not create topic \"%s\"", name);
+	SPI_finish();
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+}
+
+static void
+create_topics(Incoming *mirror, int partitions)
+{
+	const EventlogMirrorConfig *config = mirror->pair->mirror->config;
+
+	if (!config->create_topic)
+		return;
+	if (eventlog_topic_by_name(mirror->pair->topic, true) == NULL)
+		create_topic(mirror->pair->topic,
+					 config->topic_partitions > 0 ? config->topic_partitions : partitions, config, false);
+	if (config->dead_letter_topic != NULL &&
+		eventlog_topic_by_name(config->dead_letter_topic, true) == NULL)
+		create_topic(config->dead_letter_topic, 1, config, true);
+}
+
+/* The topic's partitions are known: load positions, and see where to start. */
+void
+eventlog_in_take_partitions(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaTopic *topic)
+{
+	int			n = topic->partitions;
+	const EventlogMirrorStart *start = &mirror->pair->mirror->config->start;
+	int64	   *ours;
+	bool		is_new = false;
+	EventlogTopic *our_topic;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	create_topics(mirror, n);
+	our_topic = eventlog_topic_by_name(mirror->pair->topic, false);
+	eventlog_topic_check_acl(our_topic, ACL_INSERT);
+	if (our_topic->npartitions != n && !mirror->pair->mirror->config->repartition)
+	{
+		char		message[256];
+
+		snprintf(message, sizeof(message), "Kafka's topic has %d partitions, and ours has %d",
+				 n, our_topic->npartitions);
+		eventlog_in_stop_mirror(mirror, message);
+		CommitTransactionCommand();
+		in->current++;
+		return;
+	}
+	if (mirror->position != NULL)
+	{
+		pfree(mirror->position);
+		pfree(mirror->pending);
+		pfree(mirror->end);
+		pfree(mirror->has_records);
+	}
+	mirror->npartitions = n;
+	mirror->position = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
+	mirror->end = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
+	mirror->has_records = MemoryContextAllocZero(TopMemoryContext, sizeof(bool) * n);
+	mirror->pending = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
+	ours = palloc(sizeof(int64) * n);
+	eventlog_mirror_pair_load(mirror->pair, n, ours, mirror->position);
+	CommitTransactionCommand();
+	if (mirror->restart)
+		start = mirror->pair->mirror->restart;
+	for (int p = 0; p < n; p++)
+	{
+		if (mirror->restart)
+			mirror->position[p] = -1;
+		mirror->pending[p] = mirror->end[p] = -1;
+		if (mirror->position[p] < 0)
+		{
+			mirror->position[p] = start_offset(start, p);
+			is_new = true;
+		}
+	}
+	if (is_new && start->kind == EVENTLOG_START_TIME)
+	{
+		EventlogKafkaOffset *times = palloc0(sizeof(EventlogKafkaOffset) * n);
+		EventlogKafkaError error = {0};
+
+		for (int p = 0; p < n; p++)
+		{
+			times[p].topic = mirror->pair->kafka_topic;
+			times[p].partition = p;
+			times[p].offset = start->time_ms;
+		}
+		in->state = IN_START;
+		if (!in->api->start_offsets_for_times(in->client, times, n, OP_TIMEOUT_MS, &error))
+			eventlog_in_fail_all(in, "could not ask for offsets", &error);
+		pfree(times);
+		return;
+	}
+	assign(in, mirror);
+}
+
+void
+eventlog_in_take_start(EventlogMirrorIn *in, Incoming *mirror)
+{
+	int			count;
+	const EventlogKafkaOffset *offsets = in->api->offsets(in->client, &count);
+
+	for (int p = 0; p < mirror->npartitions && p < count; p++)
+	{
+		if (mirror->position[p] < 0)
+			mirror->position[p] = offsets[p].offset >= 0 ? offsets[p].offset : EVENTLOG_KAFKA_OFFSET_END;
+	}
+	assign(in, mirror);
+}
+

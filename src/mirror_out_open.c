@@ -1,0 +1,357 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror_out_open.c
+ *	  A mirror from a topic to Kafka: opening a client.
+ *
+ * Its topics are looked up, and made if they are to be, and the positions
+ * are found from which to go on.  mirror_out.c has the whole.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "emit.h"
+#include "guc.h"
+#include "log_scan.h"
+#include "log_storage.h"
+#include "mirror_out.h"
+#include "wakeup.h"
+
+
+static int
+wanted_partitions(const EventlogMirrorOut *out)
+{
+	int			n = out->pair->mirror->config->topic_partitions;
+
+	return n > 0 ? n : out->npartitions;
+}
+
+/*
+ * Configs for the topic to be created: those of ours that say the same in
+ * Kafka, and what the mirror sets.  Timestamps are kept, whatever their type.
+ */
+static int
+creation_configs(EventlogMirrorOut *out, EventlogKafkaOption **configs)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			types[2] = {TEXTOID, JSONBOID};
+	Datum		values[2] = {CStringGetTextDatum(out->pair->topic),
+		JsonbPGetDatum(out->pair->mirror->config->topic_config)};
+	EventlogCatalogSql session;
+	MemoryContext old;
+	int			n;
+
+	eventlog_mirror_sql_begin(&session);
+	if (SPI_execute_with_args("SELECT k, v FROM eventlog.topic,"
+							  " LATERAL pg_catalog.jsonb_each_text(config) c (k, v)"
+							  " WHERE name OPERATOR(pg_catalog.=) $1"
+							  " AND k OPERATOR(pg_catalog.!~~) 'message.timestamp%'"
+							  " AND k OPERATOR(pg_catalog.!~~) 'segment.%'"
+							  " AND NOT $2 OPERATOR(pg_catalog.?) k"
+							  " UNION ALL SELECT k, v FROM pg_catalog.jsonb_each_text($2) d (k, v)",
+							  2, types, values, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read eventlog.topic");
+	n = (int) SPI_processed;
+	old = MemoryContextSwitchTo(context);
+	*configs = palloc(sizeof(EventlogKafkaOption) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		(*configs)[i].name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		(*configs)[i].value = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+	}
+	MemoryContextSwitchTo(old);
+	eventlog_catalog_sql_end(&session);
+	return n;
+}
+
+void
+eventlog_out_create_target(EventlogMirrorOut *out)
+{
+	EventlogKafkaOption *configs;
+	EventlogKafkaError error = {0};
+	int			n;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	n = creation_configs(out, &configs);
+	out->created = true;
+	out->state = OUT_CREATE;
+	if (!out->api->start_create_topic(out->client, out->pair->kafka_topic, wanted_partitions(out),
+									  out->pair->mirror->config->replication_factor,
+									  configs, n, OP_TIMEOUT_MS, &error))
+		eventlog_out_fail_by_kafka(out, "could not create the topic", &error);
+	CommitTransactionCommand();
+}
+
+/*
+ * Do the partition counts fit?  Positions of source partition p are kept as the
+ * group's offset of target partition p, so there must be one.
+ */
+bool
+eventlog_out_partitions_fit(EventlogMirrorOut *out)
+{
+	char		message[256];
+
+	out->target_partitions = out->api->target_partitions(out->client, out->target);
+	if (out->target_partitions == out->npartitions)
+		return true;
+	if (!out->pair->mirror->config->repartition)
+		snprintf(message, sizeof(message), "the topic has %d partitions, and Kafka's has %d",
+				 out->npartitions, out->target_partitions);
+	else if (out->target_partitions < out->npartitions && out->pair->transactional_id != NULL)
+		snprintf(message, sizeof(message),
+				 "the topic has %d partitions, and Kafka's has only %d, which cannot carry the positions",
+				 out->npartitions, out->target_partitions);
+	else
+		return true;
+	eventlog_out_stop_for_good(out, EVENTLOG_MIRROR_STOPPED, message);
+	return false;
+}
+
+/* Sizes are those of uncompressed batches. */
+static bool
+is_compressed(const EventlogMirrorOut *out)
+{
+	for (int i = out->pair->noptions - 1; i >= 0; i--)
+	{
+		const EventlogKafkaOption *option = &out->pair->options[i];
+
+		if (strcmp(option->name, "compression.type") == 0 ||
+			strcmp(option->name, "compression.codec") == 0)
+			return strcmp(option->value, "none") != 0;
+	}
+	return false;
+}
+
+void
+eventlog_out_ask_for_target(EventlogMirrorOut *out)
+{
+	bool		may_create = out->pair->mirror->config->create_topic && !out->created;
+	EventlogKafkaError error = {0};
+
+	out->state = OUT_TARGET;
+	if (!out->api->start_target(out->client, out->pair->kafka_topic,
+								out->created ? wanted_partitions(out) : 1,
+								is_compressed(out) ? 0 : out->max_batch_bytes,
+								may_create ? CREATE_WAIT_MS : OP_TIMEOUT_MS, &error))
+		eventlog_out_fail_by_kafka(out, "could not look up the topic", &error);
+}
+
+void
+eventlog_out_open_client(EventlogMirrorOut *out)
+{
+	EventlogKafkaOpen how = {
+		.kind = EVENTLOG_KAFKA_PRODUCER,
+		.transactional_id = out->pair->transactional_id,
+		.options = out->pair->options,
+		.noptions = out->pair->noptions
+	};
+	EventlogKafkaError error = {0};
+	EventlogKafkaOption *options = palloc(sizeof(EventlogKafkaOption) * (how.noptions + 1));
+	char		batch_size[32];
+
+	if (out->batch_size > 0)
+	{
+		memcpy(options, how.options, sizeof(EventlogKafkaOption) * how.noptions);
+		snprintf(batch_size, sizeof(batch_size), "%lld", (long long) out->batch_size);
+		options[how.noptions].name = "batch.size";
+		options[how.noptions++].value = batch_size;
+		how.options = options;
+	}
+	out->client = out->api->open(&how, &error);
+	pfree(options);
+	if (out->client == NULL)
+	{
+		eventlog_out_fail_by_kafka(out, "could not open a producer", &error);
+		return;
+	}
+	out->created = out->described = out->letters_created = false;
+	out->letters = -1;
+	if (how.transactional_id != NULL)
+	{
+		out->state = OUT_INIT;
+		if (!out->api->start_init(out->client, OP_TIMEOUT_MS, &error))
+			eventlog_out_fail_by_kafka(out, "could not register the transactional id", &error);
+	}
+	else
+		eventlog_out_ask_for_target(out);
+	out->used_at = GetCurrentTimestamp();
+}
+
+void
+eventlog_out_ask_for_sizes(EventlogMirrorOut *out)
+{
+	EventlogKafkaError error = {0};
+
+	out->described = true;
+	out->state = OUT_DESCRIBE;
+	if (!out->api->start_describe_topic(out->client, out->pair->kafka_topic, OP_TIMEOUT_MS, &error))
+		eventlog_out_fail_by_kafka(out, "could not ask for the topic's configs", &error);
+}
+
+/*
+ * Batches must not be larger than the topic allows: if the client's would be,
+ * it is opened anew.
+ */
+void
+eventlog_out_take_sizes(EventlogMirrorOut *out)
+{
+	int			count;
+	const EventlogKafkaConfig *configs = out->api->configs(out->client, &count);
+
+	for (int i = 0; i < count; i++)
+	{
+		if (strcmp(configs[i].name, "max.message.bytes") == 0 && configs[i].value != NULL)
+			out->max_batch_bytes = strtoll(configs[i].value, NULL, 10);
+	}
+	if (out->max_batch_bytes > 0 &&
+		out->max_batch_bytes < (out->batch_size > 0 ? out->batch_size : DEFAULT_BATCH_SIZE))
+	{
+		out->batch_size = out->max_batch_bytes;
+		eventlog_out_close_client(out);
+		eventlog_out_open_client(out);
+	}
+	else
+		eventlog_out_ask_for_target(out);
+}
+
+void
+eventlog_out_ask_for_letters(EventlogMirrorOut *out)
+{
+	const EventlogMirrorConfig *config = out->pair->mirror->config;
+	EventlogKafkaError error = {0};
+
+	out->state = OUT_LETTERS;
+	if (!out->api->start_target(out->client, config->dead_letter_topic, 1, 0,
+								config->create_topic && !out->letters_created ? CREATE_WAIT_MS : OP_TIMEOUT_MS,
+								&error))
+		eventlog_out_fail_by_kafka(out, "could not look up the dead-letter topic", &error);
+}
+
+/* It takes whatever the mirror's topic does not. */
+void
+eventlog_out_create_letters(EventlogMirrorOut *out)
+{
+	const EventlogMirrorConfig *config = out->pair->mirror->config;
+	EventlogKafkaOption size = {"max.message.bytes", "100000000"};
+	EventlogKafkaError error = {0};
+
+	out->letters_created = true;
+	out->state = OUT_CREATE_LETTERS;
+	if (!out->api->start_create_topic(out->client, config->dead_letter_topic, 1,
+									  config->replication_factor, &size, 1, OP_TIMEOUT_MS, &error))
+		eventlog_out_fail_by_kafka(out, "could not create the dead-letter topic", &error);
+}
+
+void
+eventlog_out_ask_for_positions(EventlogMirrorOut *out)
+{
+	EventlogKafkaOffset *partitions = palloc0(sizeof(EventlogKafkaOffset) * out->npartitions);
+	EventlogKafkaError error = {0};
+
+	for (int p = 0; p < out->npartitions; p++)
+	{
+		partitions[p].topic = out->pair->kafka_topic;
+		partitions[p].partition = p;
+	}
+	out->state = OUT_COMMITTED;
+	if (!out->api->start_committed(out->client, out->pair->group, partitions, out->npartitions,
+								   OP_TIMEOUT_MS, &error))
+		eventlog_out_fail_by_kafka(out, "could not ask for positions", &error);
+	pfree(partitions);
+}
+
+/* Where a partition begins that nobody has a position for. */
+static int64
+start_offset(const EventlogMirrorStart *start, int p, const EventlogMetaHead *meta, Relation leaf)
+{
+	int64		offset = meta->log_start_offset;
+	Snapshot	snapshot;
+	EventlogCursor *cur;
+
+	switch (start->kind)
+	{
+		case EVENTLOG_START_EARLIEST:
+			break;
+		case EVENTLOG_START_LATEST:
+			offset = meta->next_offset;
+			break;
+		case EVENTLOG_START_OFFSETS:
+			for (int i = 0; i < start->noffsets; i++)
+				if (start->partitions[i] == p)
+					offset = start->offsets[i];
+			break;
+		case EVENTLOG_START_TIME:
+			snapshot = eventlog_fresh_snapshot();
+			cur = eventlog_cursor_open(leaf, snapshot, true);
+			eventlog_cursor_seek_time(cur, start->time_ms);
+			offset = eventlog_cursor_next(cur) ? cur->header.base_offset : meta->next_offset;
+			eventlog_cursor_close(cur);
+			UnregisterSnapshot(snapshot);
+			break;
+	}
+	return Max(offset, meta->log_start_offset);
+}
+
+/*
+ * Where to go on: at the group's offset, or else at the lower bound, or at the
+ * start.  A position past the end of our log, or below what was sent for
+ * certain, means that one side has lost something.
+ */
+bool
+eventlog_out_take_positions(EventlogMirrorOut *out, EventlogTopic *topic)
+{
+	int			count;
+	const EventlogKafkaOffset *offsets = out->api->offsets(out->client, &count);
+	int64	   *kafka = palloc(sizeof(int64) * out->npartitions);
+	Oid		   *leaves = eventlog_topic_copy_leaves(topic);
+
+	out->pin = out->restart;
+	eventlog_mirror_pair_load(out->pair, out->npartitions, out->saved, kafka);
+	for (int p = 0; p < out->npartitions; p++)
+	{
+		int64		committed = p < count && out->pair->transactional_id != NULL ? offsets[p].offset : -1;
+		EventlogMetaHead meta;
+		uint32		layout;
+		Relation	leaf = table_open(leaves[p], AccessShareLock);
+
+		eventlog_storage_read_meta(leaf, &meta, &layout);
+		if (out->restart)
+			committed = start_offset(out->pair->mirror->restart, p, &meta, leaf);
+		else if (committed > meta.next_offset || (committed >= 0 && committed < out->saved[p]))
+		{
+			char		message[512];
+
+			snprintf(message, sizeof(message),
+					 "partition %d: Kafka has offset %lld of ours, our log ends at %lld and %lld was sent for certain",
+					 p, (long long) committed, (long long) meta.next_offset, (long long) out->saved[p]);
+			table_close(leaf, AccessShareLock);
+			eventlog_out_stop_for_good(out, EVENTLOG_MIRROR_DIVERGED, message);
+			return false;
+		}
+		if (committed < 0)
+		{
+			committed = out->saved[p];
+			out->pin = true;
+		}
+		if (committed < 0)
+			committed = start_offset(&out->pair->mirror->config->start, p, &meta, leaf);
+		out->position[p] = out->sent[p] = committed;
+		table_close(leaf, AccessShareLock);
+	}
+	out->known = true;
+	return true;
+}
+
