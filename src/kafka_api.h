@@ -529,6 +529,12 @@ typedef struct EventlogKafkaApi
 						 int count, EventlogKafkaError *error);
 
 	/*
+	 * Where an assigned partition ends, open transactions included, as the
+	 * broker said with the newest fetch; -1: not known yet.
+	 */
+	int64		(*end_offset)(EventlogKafkaClient *client, const char *topic, int32 partition);
+
+	/*
 	 * What has arrived, up to max messages and about max_bytes; NULL if there
 	 * is nothing.  Never blocks.  Call it until NULL before waiting again, or
 	 * event_fd() may stay silent.  Partitions come in runs, in order of offset

@@ -39,7 +39,7 @@
 #include "subtransaction.h"
 
 EventlogMirrorIn *
-eventlog_mirror_in_create(const EventlogMirrorPair *pairs, int npairs, const EventlogKafkaApi *api)
+eventlog_mirror_in_create(EventlogMirrorPair *pairs, int npairs, const EventlogKafkaApi *api)
 {
 	EventlogMirrorIn *in = MemoryContextAllocZero(TopMemoryContext, sizeof(EventlogMirrorIn));
 
@@ -78,6 +78,19 @@ void
 eventlog_mirror_in_close(EventlogMirrorIn *in)
 {
 	close_client(in);
+	for (int i = 0; i < in->nmirrors; i++)
+	{
+		Incoming   *mirror = &in->mirrors[i];
+
+		if (mirror->npartitions == 0)
+			continue;
+		pfree(mirror->position);
+		pfree(mirror->end);
+		pfree(mirror->pending);
+		pfree(mirror->has_records);
+	}
+	pfree(in->mirrors);
+	pfree(in);
 }
 
 void
@@ -85,7 +98,7 @@ eventlog_in_fail_mirror(Incoming *mirror, const char *message)
 {
 	mirror->retry_at = GetCurrentTimestamp() + eventlog_mirror_backoff_ms(mirror->failures++) * 1000;
 	mirror->assigned = false;
-	eventlog_mirror_slot_phase(mirror->pair->slot, EVENTLOG_MIRROR_FAILED, message);
+	eventlog_mirror_pair_failed(mirror->pair, message, mirror->failures, mirror->retry_at);
 }
 
 /*
@@ -110,7 +123,7 @@ eventlog_in_stop_mirror(Incoming *mirror, const char *message)
 			 errmsg("mirror \"%s\" has stopped: %s", mirror->pair->mirror->name, message)));
 	mirror->retry_at = DT_NOEND;
 	mirror->assigned = false;
-	eventlog_mirror_slot_phase(mirror->pair->slot, EVENTLOG_MIRROR_STOPPED, message);
+	eventlog_mirror_pair_phase(mirror->pair, EVENTLOG_MIRROR_STOPPED, message);
 }
 
 /* The client is of no use: all begin anew. */
@@ -125,15 +138,15 @@ eventlog_in_fail_all(EventlogMirrorIn *in, const char *what, const EventlogKafka
 	for (int i = 0; i < in->nmirrors; i++)
 	{
 		if (in->mirrors[i].retry_at != DT_NOEND)
-			eventlog_mirror_slot_phase(in->mirrors[i].pair->slot, EVENTLOG_MIRROR_FAILED, message);
+			eventlog_mirror_pair_failed(in->mirrors[i].pair, message, in->failures, in->retry_at);
 	}
 }
 
 void
 eventlog_in_streaming(Incoming *mirror)
 {
-	if (mirror->pair->slot->phase != EVENTLOG_MIRROR_STREAMING)
-		eventlog_mirror_slot_phase(mirror->pair->slot, EVENTLOG_MIRROR_STREAMING, NULL);
+	if (mirror->pair->phase != EVENTLOG_MIRROR_STREAMING)
+		eventlog_mirror_pair_phase(mirror->pair, EVENTLOG_MIRROR_STREAMING, NULL);
 }
 
 /* ---- the states ---- */
@@ -165,6 +178,7 @@ add_pair(EventlogMirrorIn *in, const EventlogMirrorPair *of, const char *topic, 
 	EventlogMirrorPair *pair = MemoryContextAlloc(TopMemoryContext, sizeof(EventlogMirrorPair));
 
 	*pair = *of;
+	pair->phase = EVENTLOG_MIRROR_STARTING;
 	pair->topic = MemoryContextStrdup(TopMemoryContext, topic);
 	pair->kafka_topic = MemoryContextStrdup(TopMemoryContext, kafka_topic);
 	in->at_work = NULL;

@@ -30,10 +30,11 @@ typedef enum InState
 /* A mirror. */
 typedef struct Incoming
 {
-	const EventlogMirrorPair *pair;
+	EventlogMirrorPair *pair;
 	int			npartitions;	/* Kafka's */
 	int64	   *position;		/* next offset of Kafka's, by partition */
 	int64	   *end;			/* of Kafka's log, as told last; -1: not known */
+	bool		in_batch;		/* the batch in work has something of it */
 	int64	   *pending;		/* after the batch in work; -1: unchanged */
 	bool		restart;		/* to begin where resume_mirror() has said, and not
 								 * yet committed */

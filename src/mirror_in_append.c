@@ -278,6 +278,23 @@ save_positions(Incoming *mirror)
 		eventlog_mirror_set_restart(mirror->pair->mirror->id, NULL);
 }
 
+/*
+ * For the views.  At the end of a log, its end is what can be read; otherwise
+ * what the broker has said of it.
+ */
+static void
+tell_position(EventlogMirrorIn *in, Incoming *mirror, int p)
+{
+	int64		end = mirror->end[p];
+
+	if (mirror->position[p] < 0)
+		return;
+	if (end != mirror->position[p])
+		end = in->api->end_offset(in->client, mirror->pair->kafka_topic, p);
+	eventlog_mirror_pair_tell(mirror->pair, p, mirror->position[p],
+							  end < 0 ? -1 : Max(end, mirror->position[p]));
+}
+
 void
 eventlog_in_take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch)
 {
@@ -299,6 +316,7 @@ eventlog_in_take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch)
 		if (!mirror->assigned || message->partition >= mirror->npartitions)
 			continue;
 		in->at_work = mirror;
+		mirror->in_batch = true;
 		switch (message->kind)
 		{
 			case EVENTLOG_KAFKA_RECORD:
@@ -336,15 +354,19 @@ eventlog_in_take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch)
 
 		if (mirror->forget_restart)
 			mirror->restart = mirror->forget_restart = false;
+		if (!mirror->in_batch)
+			continue;
+		mirror->in_batch = false;
+
 		for (int p = 0; p < mirror->npartitions; p++)
 		{
-			if (mirror->pending[p] < 0)
-				continue;
-			mirror->position[p] = mirror->pending[p];
-			mirror->pending[p] = -1;
-			eventlog_mirror_pair_tell(mirror->pair, p, mirror->position[p],
-									  Max(mirror->end[p], mirror->position[p]));
-			moved = true;
+			if (mirror->pending[p] >= 0)
+			{
+				mirror->position[p] = mirror->pending[p];
+				mirror->pending[p] = -1;
+				moved = true;
+			}
+			tell_position(in, mirror, p);
 		}
 		if (moved)
 		{

@@ -41,7 +41,7 @@
 #include "wakeup.h"
 
 EventlogMirrorOut *
-eventlog_mirror_out_create(const EventlogMirrorPair *pair, const EventlogKafkaApi *api)
+eventlog_mirror_out_create(EventlogMirrorPair *pair, const EventlogKafkaApi *api)
 {
 	EventlogMirrorOut *out = MemoryContextAllocZero(TopMemoryContext, sizeof(EventlogMirrorOut));
 
@@ -78,6 +78,14 @@ void
 eventlog_mirror_out_close(EventlogMirrorOut *out)
 {
 	eventlog_out_close_client(out);
+	if (out->npartitions > 0)
+	{
+		pfree(out->position);
+		pfree(out->sent);
+		pfree(out->end);
+		pfree(out->saved);
+	}
+	pfree(out);
 }
 
 void
@@ -85,7 +93,7 @@ eventlog_mirror_out_fail(EventlogMirrorOut *out, const char *message)
 {
 	eventlog_out_close_client(out);
 	out->retry_at = GetCurrentTimestamp() + eventlog_mirror_backoff_ms(out->failures++) * 1000;
-	eventlog_mirror_slot_phase(out->pair->slot, EVENTLOG_MIRROR_FAILED, message);
+	eventlog_mirror_pair_failed(out->pair, message, out->failures, out->retry_at);
 }
 
 /* It is not to go on by itself. */
@@ -94,7 +102,7 @@ stop(EventlogMirrorOut *out, EventlogMirrorPhase phase, const char *message)
 {
 	eventlog_out_close_client(out);
 	out->retry_at = DT_NOEND;
-	eventlog_mirror_slot_phase(out->pair->slot, phase, message);
+	eventlog_mirror_pair_phase(out->pair, phase, message);
 }
 
 /* The same, and not after a restart either, until somebody resumes it. */

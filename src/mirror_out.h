@@ -40,7 +40,7 @@ typedef enum OutState
 
 struct EventlogMirrorOut
 {
-	const EventlogMirrorPair *pair;
+	EventlogMirrorPair *pair;
 	const EventlogKafkaApi *api;
 	EventlogKafkaClient *client;
 	OutState	state;

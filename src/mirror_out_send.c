@@ -388,8 +388,8 @@ eventlog_out_save_positions(EventlogMirrorOut *out, TimestampTz now)
 void
 eventlog_out_streaming(EventlogMirrorOut *out)
 {
-	if (out->pair->slot->phase != EVENTLOG_MIRROR_STREAMING)
-		eventlog_mirror_slot_phase(out->pair->slot, EVENTLOG_MIRROR_STREAMING, NULL);
+	if (out->pair->phase != EVENTLOG_MIRROR_STREAMING)
+		eventlog_mirror_pair_phase(out->pair, EVENTLOG_MIRROR_STREAMING, NULL);
 }
 
 /* Kafka has the positions that resume_mirror() has given: now ours follow. */

@@ -150,6 +150,7 @@ eventlog_mirror_slot_take(int32 id, Oid owner)
 	{
 		slot->owner = owner;
 		slot->pid = MyProcPid;
+		slot->troubled = slot->npartitions = 0;
 	}
 	LWLockRelease(eventlog_shared->lock);
 	return slot;
@@ -183,12 +184,19 @@ void
 eventlog_mirror_slot_phase(EventlogMirrorSlot *slot, EventlogMirrorPhase phase,
 						   const char *message)
 {
+	eventlog_mirror_slot_failed(slot, phase, message, 0, 0);
+}
+
+void
+eventlog_mirror_slot_failed(EventlogMirrorSlot *slot, EventlogMirrorPhase phase,
+							const char *message, int failures, TimestampTz due)
+{
 	TimestampTz now = GetCurrentTimestamp();
 
 	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
 	slot->phase = phase;
-	if (phase != EVENTLOG_MIRROR_FAILED)
-		slot->due = 0;
+	slot->failures = failures;
+	slot->due = due;
 	if (message != NULL)
 	{
 		copy_message(slot->error, message);

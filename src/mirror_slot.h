@@ -70,6 +70,7 @@ typedef struct EventlogMirrorSlot
 	TimestampTz transaction_at; /* the newest that was committed; 0: none yet */
 
 	int			ntopics;		/* of a pattern, those that match */
+	int			troubled;		/* pairs that do not work: the worker's own count */
 	int			npartitions;	/* entries below */
 	EventlogMirrorPartition partitions[EVENTLOG_MIRROR_PARTITIONS];
 
@@ -128,6 +129,10 @@ extern void eventlog_mirror_slot_release(EventlogMirrorSlot *slot);
 /* Set the phase; with a message, note the error as well (NULL: none). */
 extern void eventlog_mirror_slot_phase(EventlogMirrorSlot *slot, EventlogMirrorPhase phase,
 									   const char *message);
+
+/* The same, with how many failures there were in a row and when it tries again. */
+extern void eventlog_mirror_slot_failed(EventlogMirrorSlot *slot, EventlogMirrorPhase phase,
+										const char *message, int failures, TimestampTz due);
 
 /* Note trouble with a broker. */
 extern void eventlog_mirror_slot_broker_error(EventlogMirrorSlot *slot, const char *message);

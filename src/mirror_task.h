@@ -30,6 +30,7 @@ typedef struct EventlogMirrorPair
 	const char *group;			/* out: the group that carries positions */
 	const EventlogKafkaOption *options;
 	int			noptions;
+	EventlogMirrorPhase phase;	/* by eventlog_mirror_pair_phase() */
 } EventlogMirrorPair;
 
 /*
@@ -40,6 +41,16 @@ extern void eventlog_mirror_pair_load(const EventlogMirrorPair *pair, int nparti
 									  int64 *ours, int64 *kafka);
 extern void eventlog_mirror_pair_save(const EventlogMirrorPair *pair, int32 partition,
 									  int64 ours, int64 kafka);
+
+/*
+ * For the views: how the pair fares.  A pattern is in trouble as long as one of
+ * its pairs is.  With a failure come how many there were in a row, and when the
+ * pair begins anew.
+ */
+extern void eventlog_mirror_pair_phase(EventlogMirrorPair *pair, EventlogMirrorPhase phase,
+									   const char *message);
+extern void eventlog_mirror_pair_failed(EventlogMirrorPair *pair, const char *message,
+										int failures, TimestampTz due);
 
 /* For the views: where a partition is. */
 extern void eventlog_mirror_pair_tell(const EventlogMirrorPair *pair, int32 partition,
@@ -56,7 +67,7 @@ extern int64 eventlog_mirror_backoff_ms(int failures);
 
 typedef struct EventlogMirrorOut EventlogMirrorOut;
 
-extern EventlogMirrorOut *eventlog_mirror_out_create(const EventlogMirrorPair *pair,
+extern EventlogMirrorOut *eventlog_mirror_out_create(EventlogMirrorPair *pair,
 													 const EventlogKafkaApi *api);
 
 /*
@@ -82,7 +93,7 @@ extern void eventlog_mirror_out_close(EventlogMirrorOut *out);
 
 typedef struct EventlogMirrorIn EventlogMirrorIn;
 
-extern EventlogMirrorIn *eventlog_mirror_in_create(const EventlogMirrorPair *pairs, int npairs,
+extern EventlogMirrorIn *eventlog_mirror_in_create(EventlogMirrorPair *pairs, int npairs,
 												   const EventlogKafkaApi *api);
 extern void eventlog_mirror_in_step(EventlogMirrorIn *in, TimestampTz now, int64 *wait_ms);
 extern int	eventlog_mirror_in_fd(EventlogMirrorIn *in);

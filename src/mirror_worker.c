@@ -160,6 +160,40 @@ eventlog_mirror_log(const EventlogKafkaApi *kafka, EventlogKafkaClient *client, 
 	}
 }
 
+static void
+tell_phase(EventlogMirrorPair *pair, EventlogMirrorPhase phase, const char *message,
+		   int failures, TimestampTz due)
+{
+	EventlogMirrorSlot *slot = pair->slot;
+	bool		was_troubled = pair->phase >= EVENTLOG_MIRROR_FAILED;
+	bool		is_troubled = phase >= EVENTLOG_MIRROR_FAILED;
+	char		text[EVENTLOG_ERROR_BYTES + 300];
+
+	pair->phase = phase;
+	slot->troubled += (int) is_troubled - (int) was_troubled;
+	if (!is_troubled && slot->troubled > 0)
+		return;
+	if (message != NULL && pair->mirror->pattern)
+	{
+		snprintf(text, sizeof(text), "topic \"%s\": %s", pair->topic, message);
+		message = text;
+	}
+	eventlog_mirror_slot_failed(slot, phase, message, failures, due);
+}
+
+void
+eventlog_mirror_pair_phase(EventlogMirrorPair *pair, EventlogMirrorPhase phase, const char *message)
+{
+	tell_phase(pair, phase, message, 0, 0);
+}
+
+void
+eventlog_mirror_pair_failed(EventlogMirrorPair *pair, const char *message,
+							int failures, TimestampTz due)
+{
+	tell_phase(pair, EVENTLOG_MIRROR_FAILED, message, failures, due);
+}
+
 /* Lag and rates of the mirrors, once in a while. */
 static void
 measure(TimestampTz now)

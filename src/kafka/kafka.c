@@ -625,6 +625,7 @@ static const EventlogKafkaApi api = {
 	.pause = eventlog_kafka_pause,
 	.resume = eventlog_kafka_resume,
 	.seek = eventlog_kafka_seek,
+	.end_offset = eventlog_kafka_end_offset,
 	.fetch = eventlog_kafka_fetch,
 	.release = eventlog_kafka_release,
 };

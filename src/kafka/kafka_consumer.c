@@ -222,6 +222,18 @@ eventlog_kafka_seek(EventlogKafkaClient *client, const EventlogKafkaAssign *part
 	return true;
 }
 
+int64
+eventlog_kafka_end_offset(EventlogKafkaClient *client, const char *topic, int32 partition)
+{
+	int64_t		low;
+	int64_t		high;
+
+	if (rd_kafka_get_watermark_offsets(client->rk, topic, partition, &low, &high) != RD_KAFKA_RESP_ERR_NO_ERROR ||
+		high < 0)
+		return -1;
+	return high;
+}
+
 static bool
 pause_or_resume(EventlogKafkaClient *client, const EventlogKafkaAssign *partitions, int count,
 				bool pause, EventlogKafkaError *error)

@@ -270,6 +270,7 @@ extern bool eventlog_kafka_pause(EventlogKafkaClient *client,
 extern bool eventlog_kafka_resume(EventlogKafkaClient *client,
 								  const EventlogKafkaAssign *partitions, int count,
 								  EventlogKafkaError *error);
+extern int64 eventlog_kafka_end_offset(EventlogKafkaClient *client, const char *topic, int32 partition);
 extern bool eventlog_kafka_seek(EventlogKafkaClient *client,
 								const EventlogKafkaAssign *partitions, int count,
 								EventlogKafkaError *error);
