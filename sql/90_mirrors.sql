@@ -236,6 +236,29 @@ AS 'MODULE_PATHNAME', 'eventlog_capture_is_home_sql';
 COMMENT ON FUNCTION eventlog.mirror_is_home(bigint, oid) IS
 'is this the server and database where a mirror has been working?';
 
+CREATE FUNCTION eventlog.mirror_statistics(statistics jsonb, max_bytes int)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH broker AS (
+		SELECT b.name, k.kept, sum(length(b.name) + length(k.kept::text) + 8)
+				OVER (ORDER BY (b.value -> 'rxbytes')::text::numeric + (b.value -> 'txbytes')::text::numeric DESC, b.name) AS bytes
+		FROM jsonb_each($1 -> 'brokers') b (name, value),
+			LATERAL (SELECT jsonb_object_agg(m.key, CASE WHEN jsonb_typeof(m.value) = 'object'
+					THEN (SELECT jsonb_object_agg(w.key, w.value) FROM jsonb_each(m.value) w
+						WHERE w.key IN ('min', 'max', 'avg', 'p50', 'p99')) ELSE m.value END) AS kept
+				FROM jsonb_each(b.value) m
+				WHERE m.key IN ('nodeid', 'state', 'stateage', 'outbuf_cnt', 'waitresp_cnt', 'tx',
+					'txbytes', 'txerrs', 'txretries', 'req_timeouts', 'rx', 'rxbytes', 'rxerrs',
+					'connects', 'disconnects', 'rtt', 'throttle')) k
+		WHERE b.value -> 'connects' <> '0')
+	SELECT jsonb_set($1 - '{brokers,topics,cgrp,ts,simple_cnt,metadata_cache_cnt}'::text[], '{brokers}',
+		coalesce((SELECT jsonb_object_agg(name, kept) FROM broker WHERE bytes < max_bytes - 1200), '{}'))::text
+$$;
+COMMENT ON FUNCTION eventlog.mirror_statistics(jsonb, int) IS
+'librdkafka''s statistics cut down for eventlog.mirrors, to about max_bytes: without topics and groups, and of brokers only those that have been connected, the busiest first, with state, traffic, errors, round-trip time and throttling. Names and units are librdkafka''s.';
+
 CREATE VIEW eventlog.mirrors WITH (security_barrier) AS
 SELECT m.name,
 	m.server,

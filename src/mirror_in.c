@@ -286,6 +286,40 @@ op_done(EventlogMirrorIn *in, TimestampTz now)
 	eventlog_in_ask_for_partitions(in, now);
 }
 
+/* How often some mirror wants statistics, in ms; 0: none does. */
+static int
+stats_interval(const EventlogMirrorIn *in)
+{
+	int			shortest = 0;
+
+	for (int i = 0; i < in->nmirrors; i++)
+	{
+		int			ms = in->mirrors[i].pair->mirror->config->stats_ms;
+
+		if (ms > 0 && (shortest == 0 || ms < shortest))
+			shortest = ms;
+	}
+	return shortest;
+}
+
+static void
+take_stats(EventlogMirrorIn *in, TimestampTz now)
+{
+	const char *json = in->api->stats(in->client);
+	char	   *stats;
+
+	if (json == NULL || now - in->stats_at < stats_interval(in) * INT64CONST(1000))
+		return;
+	in->stats_at = now;
+	stats = eventlog_mirror_cut_stats(json);
+	if (stats == NULL)
+		return;
+	for (int i = 0; i < in->nmirrors; i++)
+		if (in->mirrors[i].pair->mirror->config->stats_ms > 0)
+			eventlog_mirror_slot_stats(in->mirrors[i].pair->slot, stats);
+	pfree(stats);
+}
+
 static void
 open_client(EventlogMirrorIn *in, TimestampTz now)
 {
@@ -293,6 +327,7 @@ open_client(EventlogMirrorIn *in, TimestampTz now)
 	EventlogKafkaOpen how = {
 		.kind = EVENTLOG_KAFKA_CONSUMER,
 		.group = spec->group,
+		.stats_interval_ms = stats_interval(in),
 		.options = spec->options,
 		.noptions = spec->noptions
 	};
@@ -324,6 +359,7 @@ eventlog_mirror_in_step(EventlogMirrorIn *in, TimestampTz now, int64 *wait_ms)
 	}
 	in->api->poll(in->client);
 	eventlog_mirror_log(in->api, in->client, in->mirrors[0].pair->mirror->name);
+	take_stats(in, now);
 	if (in->api->broker_error(in->client, &error))
 	{
 		for (int i = 0; i < in->nmirrors; i++)

@@ -65,6 +65,7 @@ struct EventlogMirrorIn
 	EventlogKafkaBatch *batch;	/* in work */
 	bool		at_record;		/* ... and it may be the record's fault */
 	bool		stop;			/* what is being raised does not go away by itself */
+	TimestampTz stats_at;		/* when statistics were taken */
 	TimestampTz retry_at;
 	int			failures;
 };

@@ -273,6 +273,22 @@ op_done(EventlogMirrorOut *out, TimestampTz now)
 	}
 }
 
+static void
+take_stats(EventlogMirrorOut *out, TimestampTz now)
+{
+	const char *json = out->api->stats(out->client);
+	char	   *stats;
+
+	if (json == NULL || now - out->stats_at < out->pair->mirror->config->stats_ms * INT64CONST(1000))
+		return;
+	out->stats_at = now;
+	stats = eventlog_mirror_cut_stats(json);
+	if (stats == NULL)
+		return;
+	eventlog_mirror_slot_stats(out->pair->slot, stats);
+	pfree(stats);
+}
+
 void
 eventlog_mirror_out_step(EventlogMirrorOut *out, TimestampTz now, int64 *wait_ms)
 {
@@ -301,6 +317,7 @@ eventlog_mirror_out_step(EventlogMirrorOut *out, TimestampTz now, int64 *wait_ms
 
 	out->api->poll(out->client);
 	eventlog_mirror_log(out->api, out->client, out->pair->mirror->name);
+	take_stats(out, now);
 	if (out->api->broker_error(out->client, &error))
 	{
 		pg_atomic_add_fetch_u64(&out->pair->slot->broker_errors, 1);

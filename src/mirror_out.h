@@ -83,6 +83,7 @@ struct EventlogMirrorOut
 	bool		all_sent;		/* there was no more below the LSO */
 
 	uint64		activity;		/* of the topic, when all was sent; 0: unknown */
+	TimestampTz stats_at;		/* when statistics were taken */
 	TimestampTz used_at;
 	TimestampTz saved_at;
 	bool		keeping;		/* the commit under way has all positions */

@@ -155,6 +155,7 @@ eventlog_out_open_client(EventlogMirrorOut *out)
 	EventlogKafkaOpen how = {
 		.kind = EVENTLOG_KAFKA_PRODUCER,
 		.transactional_id = out->pair->transactional_id,
+		.stats_interval_ms = out->pair->mirror->config->stats_ms,
 		.options = out->pair->options,
 		.noptions = out->pair->noptions
 	};

@@ -218,6 +218,17 @@ eventlog_mirror_slot_broker_error(EventlogMirrorSlot *slot, const char *message)
 }
 
 void
+eventlog_mirror_slot_stats(EventlogMirrorSlot *slot, const char *stats)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	LWLockAcquire(eventlog_shared->lock, LW_EXCLUSIVE);
+	strlcpy(slot->stats, stats, sizeof(slot->stats));
+	slot->stats_at = now;
+	LWLockRelease(eventlog_shared->lock);
+}
+
+void
 eventlog_mirror_slot_forget(Oid dboid, int32 id)
 {
 	EventlogMirrorSlot *slot;

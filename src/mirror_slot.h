@@ -137,6 +137,9 @@ extern void eventlog_mirror_slot_failed(EventlogMirrorSlot *slot, EventlogMirror
 /* Note trouble with a broker. */
 extern void eventlog_mirror_slot_broker_error(EventlogMirrorSlot *slot, const char *message);
 
+/* Statistics, shorter than EVENTLOG_MIRROR_STATS_BYTES. */
+extern void eventlog_mirror_slot_stats(EventlogMirrorSlot *slot, const char *stats);
+
 /* Forget a mirror that is dropped, if nobody works on it any more. */
 extern void eventlog_mirror_slot_forget(Oid dboid, int32 id);
 

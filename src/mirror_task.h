@@ -60,6 +60,12 @@ extern void eventlog_mirror_pair_tell(const EventlogMirrorPair *pair, int32 part
 extern void eventlog_mirror_log(const EventlogKafkaApi *api, EventlogKafkaClient *client,
 								const char *mirror);
 
+/*
+ * librdkafka's statistics as text for eventlog_mirror_slot_stats(), palloc'd;
+ * NULL if they cannot be read.  Outside of transactions.
+ */
+extern char *eventlog_mirror_cut_stats(const char *json);
+
 /* How long to wait after so many failures in a row, in ms. */
 extern int64 eventlog_mirror_backoff_ms(int failures);
 
