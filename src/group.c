@@ -22,6 +22,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "utils/acl.h"
@@ -201,7 +202,8 @@ eventlog_group_check_name(const char *group)
 	if (group[0] == '\0' || strlen(group) > EVENTLOG_GROUP_NAME_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("invalid name of a consumer group: \"%s\"", group),
+				 errmsg("invalid name of a consumer group: \"%.*s\"",
+						pg_mbcliplen(group, strlen(group), 100), group),
 				 errdetail("A group's name has 1 to %d bytes.", EVENTLOG_GROUP_NAME_MAX)));
 }
 

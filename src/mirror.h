@@ -22,6 +22,7 @@
 #include "catalog_sql.h"
 #include "mirror_config.h"
 #include "mirror_slot.h"
+#include "topic.h"
 
 /*
  * A row of eventlog.mirror, with what follows from it.
@@ -95,10 +96,23 @@ eventlog_mirror_sql_begin(EventlogCatalogSql *session)
 /*
  * Load a mirror by name, or by id if name is NULL; palloc'd in the current
  * context.  NULL if there is none (missing_ok), else ERRCODE_UNDEFINED_OBJECT.
- * With lock, its row is locked until the end of the transaction.
+ * With lock, its row is locked until the end of the transaction.  "config" is
+ * NULL: one that cannot be read any more must not be in the way.
  */
 extern EventlogMirror *eventlog_mirror_load(const char *name, int32 id, bool lock,
 											bool missing_ok);
+
+/* Read "config", or raise. */
+extern void eventlog_mirror_read_config(EventlogMirror *mirror);
+
+/* A name or word for a message, cut if it is too long. */
+extern const char *eventlog_mirror_clip_name(const char *name);
+
+/*
+ * Whoever is to add a mirror waits here for others that do, and for the end of
+ * the transaction: two must not pass each other's checks.
+ */
+extern void eventlog_mirror_lock_catalog(void);
 
 /*
  * All mirrors of a server that are not paused, a list of EventlogMirror *, in
@@ -172,7 +186,14 @@ extern bool eventlog_mirror_translate(int32 id, const char *kafka_topic, int32 p
 
 /* --- mirror_topic.c --- */
 
-/* Raise unless the role may read (out) or write (in) the topic here. */
+/*
+ * Raise unless the current user, who is this role, may write to the topic and
+ * trusts its owner, whose triggers run in the name of who writes.  Cheap enough
+ * for each batch.
+ */
+extern void eventlog_mirror_check_target(Oid role, const EventlogTopic *topic);
+
+/* Raise unless the role may read (out) or write (in, as above) the topic here. */
 extern void eventlog_mirror_check_topic(Oid role, const char *topic, bool out);
 
 /* Does the name begin as a pattern does? */

@@ -20,7 +20,9 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "foreign/foreign.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -122,14 +124,37 @@ eventlog_mirror_load(const char *name, int32 id, bool lock, bool missing_ok)
 		if (!missing_ok && name != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("mirror \"%s\" does not exist", name),
+					 errmsg("mirror \"%s\" does not exist", eventlog_mirror_clip_name(name)),
 					 errhint("The view eventlog.mirrors lists them.")));
 		if (!missing_ok)
 			elog(ERROR, "mirror %d does not exist", id);
 		return NULL;
 	}
-	mirror->config = eventlog_mirror_config_parse(mirror->config_json, mirror->out);
 	return mirror;
+}
+
+void
+eventlog_mirror_read_config(EventlogMirror *mirror)
+{
+	mirror->config = eventlog_mirror_config_parse(mirror->config_json, mirror->out);
+}
+
+const char *
+eventlog_mirror_clip_name(const char *name)
+{
+	int			len = strlen(name);
+
+	return len <= EVENTLOG_MIRROR_NAME_MAX ? name :
+		psprintf("%.*s...", pg_mbcliplen(name, len, EVENTLOG_MIRROR_NAME_MAX), name);
+}
+
+void
+eventlog_mirror_lock_catalog(void)
+{
+	Oid			relid = get_relname_relid("mirror", get_namespace_oid("eventlog", false));
+
+	if (OidIsValid(relid))
+		LockDatabaseObject(relid, 0, 0, ExclusiveLock);
 }
 
 /* Read the configuration.  If it is bad, "stopped" says why. */

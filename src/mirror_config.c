@@ -26,6 +26,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "mirror.h"
 #include "mirror_config.h"
 #include "mirror_option_table.h"
 #include "topic.h"
@@ -136,8 +137,8 @@ bad_value(const char *name, const char *value, const char *expected)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value for key \"%s\" of a mirror's configuration: \"%.100s\"",
-					name, value),
+			 errmsg("invalid value for key \"%s\" of a mirror's configuration: \"%s\"",
+					name, eventlog_mirror_clip_name(value)),
 			 errdetail("Expected is %s.", expected)));
 }
 
@@ -333,7 +334,7 @@ take(Parser *parser, const char *name, JsonbValue *value)
 		if (eventlog_option_rule(name) == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("unknown key \"%s\" of a mirror's configuration", name),
+					 errmsg("unknown key \"%s\" of a mirror's configuration", eventlog_mirror_clip_name(name)),
 					 errhint("eventlog.mirror_config_keys() lists those that there are.")));
 		add_option(parser->config, name, scalar_text(name, value));
 		return;

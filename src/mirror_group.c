@@ -21,6 +21,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "group.h"
 #include "kafka_request.h"
 #include "mirror.h"
 #include "pg_eventlog.h"
@@ -246,7 +247,7 @@ read_destination(text *destination)
 	if (strcmp(word, "kafka") != 0 && strcmp(word, "here") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid destination: \"%s\"", word),
+				 errmsg("invalid destination: \"%s\"", eventlog_mirror_clip_name(word)),
 				 errdetail("Expected is \"kafka\" or \"here\".")));
 	return word[0] == 'k';
 }
@@ -260,6 +261,7 @@ check_mirror(text *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of mirror \"%s\"", mirror->name)));
+	eventlog_mirror_read_config(mirror);
 	if (mirror->config->repartition)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -294,10 +296,13 @@ eventlog_mirror_group(PG_FUNCTION_ARGS)
 	here = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	to_kafka = read_destination(PG_GETARG_TEXT_PP(2));
 	there = PG_ARGISNULL(3) ? here : text_to_cstring(PG_GETARG_TEXT_PP(3));
+	eventlog_group_check_name(here);
+	eventlog_group_check_name(there);
 	if (strncmp(there, "pg_eventlog-", 12) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_RESERVED_NAME),
-				 errmsg("name of group \"%s\" is reserved for mirrors", there)));
+				 errmsg("name of group \"%s\" is reserved for mirrors", there),
+				 errhint("Give the group another name in Kafka: kafka_group.")));
 
 	n = load_places(mirror, &places);
 	if (SPI_connect() != SPI_OK_CONNECT)

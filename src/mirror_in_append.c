@@ -34,7 +34,7 @@ get_topic(Incoming *mirror)
 	if (mirror->topic == NULL)
 	{
 		mirror->topic = eventlog_topic_by_name(mirror->pair->topic, false);
-		eventlog_topic_check_acl(mirror->topic, ACL_INSERT);
+		eventlog_mirror_check_target(mirror->pair->mirror->owner, mirror->topic);
 	}
 	return mirror->topic;
 }
@@ -72,7 +72,7 @@ append_letter(Incoming *mirror, const EventlogKafkaMessage *message, const char 
 	if (mirror->letters == NULL)
 	{
 		mirror->letters = eventlog_topic_by_name(pair->mirror->config->dead_letter_topic, false);
-		eventlog_topic_check_acl(mirror->letters, ACL_INSERT);
+		eventlog_mirror_check_target(pair->mirror->owner, mirror->letters);
 	}
 	partition = message->partition % mirror->letters->npartitions;
 	eventlog_payload_check(mirror->letters->key_type, rec.key, rec.key_len, "key");

@@ -153,7 +153,7 @@ eventlog_in_take_partitions(EventlogMirrorIn *in, Incoming *mirror, const Eventl
 	StartTransactionCommand();
 	create_topics(mirror, n);
 	our_topic = eventlog_topic_by_name(mirror->pair->topic, false);
-	eventlog_topic_check_acl(our_topic, ACL_INSERT);
+	eventlog_mirror_check_target(mirror->pair->mirror->owner, our_topic);
 	if (our_topic->npartitions != n && !mirror->pair->mirror->config->repartition)
 	{
 		char		message[256];

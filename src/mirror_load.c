@@ -513,6 +513,8 @@ load_mirror(const EventlogMirror *seen, const char *signature, int failures)
 		StartTransactionCommand();
 		MemoryContextSwitchTo(context);
 		mirror = eventlog_mirror_load(NULL, seen->id, false, true);
+		if (mirror != NULL)
+			eventlog_mirror_read_config(mirror);
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(old);
 		if (mirror != NULL && !mirror->paused)
@@ -635,8 +637,9 @@ eventlog_mirror_load_jobs(Oid serverid, const EventlogKafkaApi *kafka, bool agai
 		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 		CacheRegisterSyscacheCallback(FOREIGNSERVEROID, options_may_differ, (Datum) 0);
 		CacheRegisterSyscacheCallback(FOREIGNDATAWRAPPEROID, options_may_differ, (Datum) 0);
-		CacheRegisterSyscacheCallback(USERMAPPINGOID, options_may_differ, (Datum) 0);
-		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, options_may_differ, (Datum) 0);
+		CacheRegisterSyscacheCallback(USERMAPPINGUSERSERVER, options_may_differ, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHOID, options_may_differ, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHMEMMEMROLE, options_may_differ, (Datum) 0);
 	}
 	options_changed = false;
 	look_at_catalogue(again);

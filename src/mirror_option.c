@@ -28,11 +28,13 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 
+#include "mirror.h"
 #include "mirror_option.h"
 #include "mirror_option_table.h"
 
@@ -84,7 +86,7 @@ bad_value(const EventlogOptionRule *rule, const char *name, const char *value,
 	ereport(ERROR,
 			(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
 			 hidden ? errmsg("invalid value for option \"%s\"", name) :
-			 errmsg("invalid value for option \"%s\": \"%.100s\"", name, value),
+			 errmsg("invalid value for option \"%s\": \"%s\"", name, eventlog_mirror_clip_name(value)),
 			 errdetail("Expected is %s.", expected),
 			 hint != NULL ? errhint("%s", hint) : 0));
 }
@@ -195,8 +197,7 @@ has_control_characters(const char *value, bool lines)
 static bool
 fits(const EventlogOptionRule *rule, const char *value)
 {
-	if (strlen(value) > MAX_VALUE_BYTES ||
-		has_control_characters(value, rule->kind == EVENTLOG_OPTION_PEM))
+	if (has_control_characters(value, rule->kind == EVENTLOG_OPTION_PEM))
 		return false;
 	switch (rule->kind)
 	{
@@ -272,6 +273,11 @@ eventlog_mirror_option_check(const char *name, const char *value, int where, Oid
 	check_name(name, rule, where);
 	if (rule->kind == EVENTLOG_OPTION_FILE)
 		check_reader(name, reader);
+	if (strlen(value) > MAX_VALUE_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("value of option \"%s\" is too long", name),
+				 errdetail("It has %zu bytes; %d is the most.", strlen(value), MAX_VALUE_BYTES)));
 	if (!fits(rule, value))
 		bad_value(rule, name, value, describe_values(rule), rule->note);
 }
@@ -367,6 +373,15 @@ eventlog_mirror_server(const char *name, Oid role)
 	return server->serverid;
 }
 
+void
+eventlog_mirror_lock_server(const char *name)
+{
+	Oid			serverid = get_foreign_server_oid(name, true);
+
+	if (OidIsValid(serverid))
+		LockDatabaseObject(ForeignServerRelationId, serverid, 0, AccessShareLock);
+}
+
 /* Options of the role's user mapping, or of that for PUBLIC; NIL: none. */
 static List *
 load_mapping(Oid serverid, Oid role)
@@ -414,6 +429,11 @@ eventlog_mirror_options_load(const char *name, Oid role, Oid *serverid,
 	List	   *mapping;
 	int			n;
 
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the role that owns the mirror has been dropped"),
+				 errhint("A superuser can drop the mirror.")));
 	*serverid = eventlog_mirror_server(name, role);
 	server = GetForeignServer(*serverid);
 	mapping = load_mapping(*serverid, role);

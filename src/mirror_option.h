@@ -50,6 +50,9 @@ extern void eventlog_mirror_option_check(const char *name, const char *value, in
 extern int	eventlog_mirror_options_load(const char *server, Oid role, Oid *serverid,
 										 EventlogMirrorOption **options);
 
+/* Keep the server, if there is one, from being dropped or renamed meanwhile. */
+extern void eventlog_mirror_lock_server(const char *server);
+
 /* The server alone, with the same checks of rights for it. */
 extern Oid	eventlog_mirror_server(const char *server, Oid role);
 

@@ -288,6 +288,7 @@ eventlog_mirror_offsets(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("record_offset and kafka_offset cannot both be given")));
 	mirror = visible_mirror(PG_GETARG_TEXT_PP(0));
+	eventlog_mirror_read_config(mirror);
 	if (mirror->config->repartition && !(PG_ARGISNULL(2) && PG_ARGISNULL(3)))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

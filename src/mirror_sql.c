@@ -24,6 +24,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -190,7 +191,7 @@ read_direction(text *direction)
 	if (strcmp(word, "out") != 0 && strcmp(word, "in") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid direction of a mirror: \"%s\"", word),
+				 errmsg("invalid direction of a mirror: \"%s\"", eventlog_mirror_clip_name(word)),
 				 errdetail("Expected is \"out\", from here to Kafka, or \"in\".")));
 	return word[0] == 'o';
 }
@@ -225,6 +226,10 @@ eventlog_create_mirror(PG_FUNCTION_ARGS)
 	mirror.config = eventlog_mirror_config_parse(PG_GETARG_JSONB_P(5), mirror.out);
 
 	check_name(mirror.name);
+	/* what the others have done must be seen */
+	eventlog_mirror_lock_catalog();
+	eventlog_mirror_lock_server(mirror.server);
+	PushActiveSnapshot(GetLatestSnapshot());
 	(void) eventlog_mirror_options_load(mirror.server, mirror.owner, &serverid, &options);
 	check_topics(&mirror);
 	if (eventlog_mirror_load(mirror.name, 0, false, true) != NULL)
@@ -232,6 +237,7 @@ eventlog_create_mirror(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("mirror \"%s\" already exists", mirror.name)));
 	check_loop(&mirror);
+	PopActiveSnapshot();
 	(void) eventlog_mirror_insert(mirror.name, mirror.owner, mirror.server, mirror.out,
 								  mirror.topic, mirror.kafka_topic,
 								  fix_config(PG_GETARG_JSONB_P(5), mirror.config));

@@ -9,6 +9,8 @@
 
 #include "compat.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
@@ -19,9 +21,32 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/syscache.h"
 
+#include "capture_start.h"
 #include "mirror.h"
 #include "topic.h"
+
+void
+eventlog_mirror_check_target(Oid role, const EventlogTopic *topic)
+{
+	HeapTuple	tuple;
+	Oid			owner;
+
+	eventlog_topic_check_acl(topic, ACL_INSERT);
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(topic->relid));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for topic \"%s\"", topic->name);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	if (!eventlog_capture_trusts(role, owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("topic \"%s\" belongs to another role than the mirror", topic->name),
+				 errdetail("What role \"%s\", which owns the topic, has its triggers do would be done in the name of role \"%s\".",
+						   GetUserNameFromId(owner, false), GetUserNameFromId(role, true)),
+				 errhint("Have the topic's owner create the mirror, or grant that role to the mirror's owner.")));
+}
 
 void
 eventlog_mirror_check_topic(Oid role, const char *name, bool out)
@@ -31,14 +56,14 @@ eventlog_mirror_check_topic(Oid role, const char *name, bool out)
 	int			context;
 
 	GetUserIdAndSecContext(&user, &context);
-	if (user == role)
-	{
-		eventlog_topic_check_acl(topic, out ? ACL_SELECT : ACL_INSERT);
-		return;
-	}
-	SetUserIdAndSecContext(role, context | SECURITY_LOCAL_USERID_CHANGE);
-	eventlog_topic_check_acl(topic, out ? ACL_SELECT : ACL_INSERT);
-	SetUserIdAndSecContext(user, context);
+	if (user != role)
+		SetUserIdAndSecContext(role, context | SECURITY_LOCAL_USERID_CHANGE);
+	if (out)
+		eventlog_topic_check_acl(topic, ACL_SELECT);
+	else
+		eventlog_mirror_check_target(role, topic);
+	if (user != role)
+		SetUserIdAndSecContext(user, context);
 }
 
 static bool

@@ -249,6 +249,14 @@ at_end_of_transaction(XactEvent event, void *arg)
 				(void) eventlog_service_request(pending[i].class, MyDatabaseId, pending[i].id,
 												pending[i].request);
 			break;
+		case XACT_EVENT_PRE_PREPARE:
+			/* whoever ends it would not know what to tell whom */
+			if (npending > 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("cannot PREPARE a transaction that has created or changed captures or mirrors"),
+						 errhint("Do that in a transaction of its own.")));
+			return;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PARALLEL_ABORT:
 		case XACT_EVENT_PREPARE:

@@ -13,7 +13,8 @@
  *	3. workers leave a database that the statement wants for itself
  *	   (utility_database.c);
  *	4. the server, or the next extension, executes the statement;
- *	5. leaves and catalogue follow: after RENAME TO, SET SCHEMA, OWNER TO.
+ *	5. leaves and catalogues follow: after RENAME TO, SET SCHEMA, OWNER TO, and
+ *	   what mirrors hang on (mirror_utility.c).
  *
  * A topic's catalogue row goes when its table goes, however that happens, by
  * the object access hook.
@@ -32,6 +33,7 @@
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -42,6 +44,7 @@
 
 #include "group.h"
 #include "log_storage.h"
+#include "mirror_utility.h"
 #include "partition_catalog.h"
 #include "produce.h"
 #include "topic_ddl.h"
@@ -60,7 +63,8 @@ typedef enum FollowUp
 	FOLLOW_SCHEMA,
 	FOLLOW_OWNER,
 	FOLLOW_CREATED,
-	FOLLOW_TRIGGERS
+	FOLLOW_TRIGGERS,
+	FOLLOW_MIRRORS
 } FollowUp;
 
 EventlogTableKind
@@ -226,6 +230,8 @@ prepare_follow_up(PlannedStmt **pstmt, bool *read_only_tree, Oid *relid)
 	Node	   *statement = (*pstmt)->utilityStmt;
 
 	*relid = InvalidOid;
+	if (eventlog_mirror_utility_concerns(statement))
+		return FOLLOW_MIRRORS;
 	switch (nodeTag(statement))
 	{
 		case T_RenameStmt:
@@ -335,6 +341,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 	{
 		eventlog_produce_before_utility();
 		eventlog_utility_check(pstmt->utilityStmt);
+		eventlog_mirror_utility_before(pstmt->utilityStmt);
 		if (IsA(pstmt->utilityStmt, RenameStmt))
 			new_name = ((RenameStmt *) pstmt->utilityStmt)->newname;
 		follow = prepare_follow_up(&pstmt, &read_only_tree, &relid);
@@ -381,10 +388,14 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 			CommandCounterIncrement();
 			eventlog_utility_check_created((CreateStmt *) pstmt->utilityStmt);
 			break;
+		case FOLLOW_MIRRORS:
+			CommandCounterIncrement();
+			eventlog_mirror_utility_after(pstmt->utilityStmt);
+			break;
 	}
 }
 
-/* A topic's catalogue row goes with its table. */
+/* A topic's catalogue row goes with its table; mirrors need their servers. */
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 			  void *arg)
@@ -392,6 +403,8 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 	if (next_object_access != NULL)
 		next_object_access(access, class_id, object_id, sub_id, arg);
 
+	if (access == OAT_DROP && class_id == ForeignServerRelationId)
+		eventlog_mirror_check_server_drop(object_id);
 	if (class_id != RelationRelationId || sub_id != 0)
 		return;
 	if (access != OAT_DROP || !OidIsValid(eventlog_am_oid()))

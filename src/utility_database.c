@@ -29,6 +29,7 @@
 #include "utils/syscache.h"
 
 #include "capture.h"
+#include "mirror_utility.h"
 #include "utility.h"
 #include "worker_slot.h"
 
@@ -158,7 +159,10 @@ eventlog_utility_database_before(Node *statement)
 	Oid			dboid = wanted_alone(statement);
 
 	if (drops_extension(statement))
+	{
 		eventlog_capture_check_none();
+		eventlog_mirror_check_none();
+	}
 
 	if (OidIsValid(dboid))
 		eventlog_slot_block(dboid);

@@ -147,7 +147,7 @@ SELECT eventlog.drop_mirror('nobody');
 -- Loops: the other way between the same topics, by name or by pattern, be it by
 -- another server for the same cluster.
 RESET ROLE;
-GRANT INSERT ON mirror_test."mirror.a" TO mirror_user;
+ALTER TABLE mirror_test."mirror.a" OWNER TO mirror_user;
 CREATE SERVER kafka2 FOREIGN DATA WRAPPER eventlog_kafka OPTIONS ("bootstrap.servers" 'localhost:1');
 CREATE SERVER kafka3 FOREIGN DATA WRAPPER eventlog_kafka OPTIONS ("bootstrap.servers" 'localhost:3');
 GRANT USAGE ON FOREIGN SERVER kafka2, kafka3 TO mirror_user;
