@@ -115,13 +115,6 @@ extern const char *eventlog_mirror_clip_name(const char *name);
 extern void eventlog_mirror_lock_catalog(void);
 
 /*
- * All mirrors of a server that are not paused, a list of EventlogMirror *, in
- * order of id.  A mirror whose configuration cannot be read any more is left
- * out, and its slot says why.
- */
-extern List *eventlog_mirror_load_all(const char *server);
-
-/*
  * All mirrors, of a server or (NULL) of all.  Of one whose configuration cannot
  * be read, "config" is NULL.
  */

@@ -219,31 +219,6 @@ eventlog_mirror_load_list(const char *server)
 	return list;
 }
 
-List *
-eventlog_mirror_load_all(const char *server)
-{
-	List	   *all = eventlog_mirror_load_list(server);
-	List	   *list = NIL;
-	ListCell   *lc;
-
-	foreach(lc, all)
-	{
-		EventlogMirror *mirror = lfirst(lc);
-		EventlogMirrorSlot *slot;
-
-		if (mirror->paused)
-			continue;
-		if (mirror->config != NULL)
-			list = lappend(list, mirror);
-		else if ((slot = eventlog_mirror_slot_take(mirror->id, mirror->owner)) != NULL)
-		{
-			eventlog_mirror_slot_phase(slot, EVENTLOG_MIRROR_STOPPED, mirror->stopped);
-			eventlog_mirror_slot_release(slot);
-		}
-	}
-	return list;
-}
-
 static List *known = NIL;
 
 static bool
