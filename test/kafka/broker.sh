@@ -24,6 +24,9 @@
 #	KAFKA_SETTINGS		further lines of its server.properties
 #	KAFKA_SECURE=1		further listeners, with passwords and TLS; see
 #						kafka_secure
+#	KAFKA_PROXY=PORT	a further listener, KAFKA_BEHIND, that tells clients to
+#						come to this port of the loopback interface: somebody
+#						has to pass on there what goes to KAFKA_BEHIND
 #
 # The broker is a single node (broker and controller), listens on the loopback
 # interface only, on free ports, and runs as whoever started it.  It needs
@@ -197,6 +200,14 @@ kafka_format() {
 			>"$dir/format.log" 2>&1; then
 		cat "$dir/format.log" >&2
 		return 1
+	fi
+	if [ -n "${KAFKA_PROXY:-}" ]; then
+		KAFKA_BEHIND=127.0.0.1:$(kafka_free_port)
+		cat >>"$dir/server.properties" <<-CONF
+			listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller_port,BEHIND://$KAFKA_BEHIND
+			advertised.listeners=PLAINTEXT://127.0.0.1:$port,BEHIND://127.0.0.1:$KAFKA_PROXY
+			listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,BEHIND:PLAINTEXT
+		CONF
 	fi
 	KAFKA_BROKERS=127.0.0.1:$port
 }

@@ -19,6 +19,7 @@ our @EXPORT = qw(
   need_broker broker_start broker_stop broker_kill broker_signal
   broker_address new_kafka_server mirror_state wait_for_state worker_of wait_for_records
   fill_bytes same_topics records_of kcat kcat_lengths
+  broker_behind kafka_command psql_load mirror_column resident_kb crashes log_size
 );
 
 my $scripts = File::Spec->rel2abs("$FindBin::RealBin/../kafka");
@@ -46,6 +47,26 @@ sub broker_start
 }
 
 sub broker_address { return $address; }
+
+# With KAFKA_PROXY: where the proxy is to connect to.
+sub broker_behind
+{
+	my ($behind) = slurp_file("$dir/server.properties") =~ m{BEHIND://([\d.:]+)};
+
+	return $behind;
+}
+
+# One of Kafka's programs, without its output.  Takes a second or two.
+sub kafka_command
+{
+	my ($class, @args) = @_;
+
+	my $out = PostgreSQL::Test::Utils::tempdir() . '/kafka_command';
+	return 1 if system('bash', '-c', '. "$1/broker.sh"; out=$2; shift 2; kafka_run "$@" >"$out" 2>&1',
+		'-', $scripts, $out, $class, '--bootstrap-server', $address, @args) == 0;
+	diag("$class @args: " . slurp_file($out));
+	return 0;
+}
 
 sub broker_signal
 {
@@ -115,6 +136,55 @@ sub worker_of
 	$node->poll_query_until('postgres',
 		"SELECT pid IS NOT NULL FROM eventlog.mirrors WHERE name = '$name'");
 	return $node->safe_psql('postgres', "SELECT pid FROM eventlog.mirrors WHERE name = '$name'");
+}
+
+sub mirror_column
+{
+	my ($node, $name, $expression) = @_;
+
+	return $node->safe_psql('postgres', "SELECT $expression FROM eventlog.mirrors WHERE name = '$name'");
+}
+
+# A client that runs a script over and over, until the file is there.
+sub psql_load
+{
+	my ($node, $script, $stop) = @_;
+	my @dsn = ('-d', $node->connstr('postgres'));
+	my $pid = fork() // die "fork: $!";
+
+	return $pid if $pid;
+	$SIG{$_} = 'DEFAULT' foreach qw(INT TERM HUP);
+	while (!-e $stop)
+	{
+		system('psql', '-XAtq', @dsn, '-f', $script, '-o', '/dev/null') == 0
+		  or usleep(200_000);
+	}
+	require POSIX;
+	POSIX::_exit(0);
+}
+
+sub resident_kb
+{
+	my ($process) = @_;
+	my ($kb) = slurp_file("/proc/$process/status") =~ /^VmRSS:\s+(\d+)/m;
+
+	return $kb;
+}
+
+# Lines of the server's log that tell of a process that died, or worse.
+sub crashes
+{
+	my ($node) = @_;
+
+	return join("\n", grep { /terminated by signal|PANIC|TRAP:|\(PID \d+\) exited with exit code [^01]/ }
+		  split /\n/, slurp_file($node->logfile));
+}
+
+sub log_size
+{
+	my ($node) = @_;
+
+	return scalar(() = slurp_file($node->logfile) =~ /\n/g);
 }
 
 # Until a topic has that many records.
