@@ -48,13 +48,27 @@ wait_change(EventlogKafkaClient *client, int64 until)
 	return pthread_cond_timedwait(&client->changed, &client->lock, &ts) == 0;
 }
 
+/* How long an open transaction has to be given up (ms). */
+#define ABORT_MS	200
+
 /*
- * Destroy librdkafka's instance.  All that refers to it goes first, or it would
+ * Destroy librdkafka's instance.  An open transaction is aborted first: while
+ * partitions wait to be registered with it, librdkafka (2.0.2 at least) would
+ * send a request as it ends, and fail an assertion when it is refused.  The
+ * broker need not answer for that, only librdkafka's own thread.  All that
+ * refers to it goes first, or it would
  * wait for that for ever.
  */
 static void
 destroy(EventlogKafkaClient *client)
 {
+	if (client->in_transaction)
+	{
+		rd_kafka_error_t *failure = rd_kafka_abort_transaction(client->rk, ABORT_MS);
+
+		if (failure != NULL)
+			rd_kafka_error_destroy(failure);
+	}
 	eventlog_kafka_targets_free(client);
 	if (client->kind == EVENTLOG_KAFKA_PRODUCER)
 		rd_kafka_purge(client->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |

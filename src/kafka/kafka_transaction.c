@@ -110,6 +110,7 @@ send_positions(EventlogKafkaClient *client)
 	rd_kafka_consumer_group_metadata_t *group =
 	rd_kafka_consumer_group_metadata_new(client->op.group);
 	bool		again = true;
+	bool		asked = false;
 	int			slice;
 
 	while (again && !client->positions_sent &&
@@ -123,6 +124,9 @@ send_positions(EventlogKafkaClient *client)
 		else
 		{
 			again = note_failure(client, failure, "send_offsets_to_transaction");
+			/* the transaction failed meanwhile: asked again, librdkafka says why */
+			if (client->op.error.code == RD_KAFKA_RESP_ERR__STATE && !asked)
+				again = asked = true;
 			if (again)
 				eventlog_kafka_op_pause(client, PAUSE);
 		}

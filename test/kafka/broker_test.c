@@ -616,9 +616,39 @@ test_consumer(const char *brokers)
 	test_close(client);
 }
 
+/*
+ * A producer that is closed just when a record has begun its transaction: then
+ * librdkafka is about to register the record's partition.
+ */
+static void
+closing_tests(const char *brokers)
+{
+	EventlogKafkaError error = {0};
+	int			target;
+	int			i;
+
+	test_create(brokers, "closing", 1, NULL, NULL);
+	for (i = 0; i < 150; i++)
+	{
+		EventlogKafkaClient *client = test_producer(brokers, "closing", "closing", &target);
+
+		/* a transaction right behind another one has to wait for its end */
+		test_begin(client);
+		test_produce(client, target, 0, "a", "1", 1, &error);
+		test_commit(client, "closing", "closing", i);
+		test_begin(client);
+		test_produce(client, target, 0, "a", "1", 1, &error);
+		/* from at once to some milliseconds later */
+		usleep(i % 60 * 500);
+		(void) api->close(client, i % 2 ? 0 : PATIENCE);
+	}
+	test_ok(true, "closed in the middle of beginning, %d times", i);
+}
+
 void
 broker_tests(const char *brokers)
 {
+	closing_tests(brokers);
 	test_admin(brokers);
 	test_options(brokers);
 	test_transactions(brokers);
