@@ -106,7 +106,7 @@ eventlog_in_fail_mirror(Incoming *mirror, const char *message)
  * outside of one.
  */
 void
-eventlog_in_stop_mirror(Incoming *mirror, const char *message)
+eventlog_in_stop_mirror(Incoming *mirror, EventlogMirrorPhase phase, const char *message)
 {
 	bool		in_transaction = IsTransactionState();
 
@@ -115,7 +115,9 @@ eventlog_in_stop_mirror(Incoming *mirror, const char *message)
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 	}
-	eventlog_mirror_set_stopped(mirror->pair->mirror->id, psprintf("stopped: %s", message));
+	eventlog_mirror_set_stopped(mirror->pair->mirror->id, psprintf("%s: %s",
+															   phase == EVENTLOG_MIRROR_DIVERGED ?
+															   "diverged" : "stopped", message));
 	if (!in_transaction)
 		CommitTransactionCommand();
 	ereport(LOG,
@@ -123,7 +125,7 @@ eventlog_in_stop_mirror(Incoming *mirror, const char *message)
 			 errmsg("mirror \"%s\" has stopped: %s", mirror->pair->mirror->name, message)));
 	mirror->retry_at = DT_NOEND;
 	mirror->assigned = false;
-	eventlog_mirror_pair_phase(mirror->pair, EVENTLOG_MIRROR_STOPPED, message);
+	eventlog_mirror_pair_phase(mirror->pair, phase, message);
 }
 
 /* The client is of no use: all begin anew. */
@@ -242,48 +244,93 @@ has_positions(Incoming *mirror)
 	return kafka >= 0;
 }
 
-static void
-op_done(EventlogMirrorIn *in, TimestampTz now)
+/* NULL if it is not there, or must not be seen. */
+static const EventlogKafkaTopic *
+find_topic(const EventlogKafkaMetadata *metadata, const char *name)
 {
-	Incoming   *mirror = &in->mirrors[in->current];
-	const EventlogKafkaMetadata *metadata;
-
-	if (in->state == IN_START)
+	for (int i = 0; i < metadata->ntopics; i++)
 	{
-		eventlog_in_take_start(in, mirror);
-		eventlog_in_ask_for_partitions(in, now);
-		return;
+		const EventlogKafkaTopic *topic = &metadata->topics[i];
+
+		if (strcmp(topic->name, name) == 0)
+			return topic->code == 0 && topic->partitions > 0 ? topic : NULL;
 	}
-	metadata = in->api->metadata(in->client);
+	return NULL;
+}
+
+/* What Kafka says of a mirror's topic, or of all topics for a pattern. */
+static void
+take_metadata(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaMetadata *metadata,
+			  TimestampTz now)
+{
+	const EventlogKafkaTopic *topic;
+	char		message[400];
+
+	in->at_work = mirror;
 	if (mirror->pattern)
 	{
-		in->at_work = mirror;
 		find_topics(in, in->current, metadata);
-		in->at_work = NULL;
 		in->current++;
-		eventlog_in_ask_for_partitions(in, now);
+		in->at_work = NULL;
 		return;
 	}
-	if (metadata->ntopics != 1 || metadata->topics[0].code != 0 || metadata->topics[0].partitions == 0)
+	topic = find_topic(metadata, mirror->pair->kafka_topic);
+	if (topic != NULL && mirror->assigned && topic->partitions == mirror->npartitions)
 	{
-		char		message[400];
-
+		mirror->look_at = now + mirror->pair->mirror->config->refresh_ms * INT64CONST(1000);
+		in->current++;
+		in->at_work = NULL;
+		return;
+	}
+	if (mirror->assigned)
+		eventlog_in_take_out(in, mirror);
+	if (topic != NULL)
+		eventlog_in_take_partitions(in, mirror, topic);
+	else
+	{
 		snprintf(message, sizeof(message), "topic \"%s\" is not there", mirror->pair->kafka_topic);
 		if (mirror->failures >= GONE_FAILURES && has_positions(mirror))
-			eventlog_in_stop_mirror(mirror, message);
+			eventlog_in_stop_mirror(mirror, EVENTLOG_MIRROR_STOPPED, message);
 		else
 			eventlog_in_fail_mirror(mirror, message);
 		in->current++;
 	}
-	else
+	in->at_work = NULL;
+}
+
+/*
+ * One answer serves all that are to be looked at: a consumer's questions wait
+ * in line behind its fetches, so they are slow once it reads.
+ */
+static void
+op_done(EventlogMirrorIn *in, TimestampTz now)
+{
+	const EventlogKafkaMetadata *metadata;
+
+	if (in->state == IN_START)
 	{
-		in->at_work = mirror;
-		eventlog_in_take_partitions(in, mirror, &metadata->topics[0]);
-		in->at_work = NULL;
+		eventlog_in_take_start(in, &in->mirrors[in->current]);
+		eventlog_in_ask_for_partitions(in, now);
+		return;
+	}
+	metadata = in->api->metadata(in->client);
+	for (in->current = 0; in->current < in->nmirrors;)
+	{
+		Incoming   *mirror = &in->mirrors[in->current];
+
+		/* a question for one topic says nothing of others */
+		if (!eventlog_in_is_due(mirror, now) ||
+			(in->asked != NULL && mirror != in->asked))
+		{
+			in->current++;
+			continue;
+		}
+		take_metadata(in, mirror, metadata, now);
 		if (in->state == IN_START || in->client == NULL)
 			return;
 	}
-	eventlog_in_ask_for_partitions(in, now);
+	in->current = 0;
+	in->state = IN_READY;
 }
 
 /* How often some mirror wants statistics, in ms; 0: none does. */
@@ -397,21 +444,20 @@ eventlog_mirror_in_step(EventlogMirrorIn *in, TimestampTz now, int64 *wait_ms)
 		eventlog_in_take_batch(in, batch);
 		*wait_ms = 0;
 	}
-	else if (in->state == IN_READY)
+	if (in->client != NULL && in->state == IN_READY)
 	{
 		for (int i = 0; i < in->nmirrors; i++)
 		{
 			Incoming   *mirror = &in->mirrors[i];
 
-			if (mirror->assigned)
-				continue;
-			if (mirror->retry_at <= now)
+			if (eventlog_in_is_due(mirror, now))
 			{
 				in->current = 0;
 				eventlog_in_ask_for_partitions(in, now);
 				break;
 			}
-			*wait_ms = Min(*wait_ms, Max((mirror->retry_at - now) / 1000, 1));
+			if (!mirror->assigned)
+				*wait_ms = Min(*wait_ms, Max((mirror->retry_at - now) / 1000, 1));
 		}
 	}
 }

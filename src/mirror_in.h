@@ -49,6 +49,7 @@ typedef struct Incoming
 	int64		nletters;		/* of the batch in work */
 	TimestampTz careful_until;	/* each record is appended by itself; 0: no */
 	TimestampTz retry_at;		/* of a pattern: when to look for topics */
+	TimestampTz look_at;		/* once assigned: when to look at the topic again */
 	int			failures;
 	bool		pattern;		/* finds topics, and has no partitions itself */
 } Incoming;
@@ -61,10 +62,12 @@ struct EventlogMirrorIn
 	int			nmirrors;
 	Incoming   *mirrors;
 	int			current;		/* whose partitions are being asked for */
+	Incoming   *asked;			/* ... if only its topic is; NULL: all topics */
 	Incoming   *at_work;		/* whose record is being appended */
 	EventlogKafkaBatch *batch;	/* in work */
 	bool		at_record;		/* ... and it may be the record's fault */
 	bool		stop;			/* what is being raised does not go away by itself */
+	bool		diverged;		/* ... and somebody has to say from where to go on */
 	TimestampTz stats_at;		/* when statistics were taken */
 	TimestampTz retry_at;
 	int			failures;
@@ -73,18 +76,20 @@ struct EventlogMirrorIn
 /* --- mirror_in.c --- */
 
 extern void eventlog_in_fail_mirror(Incoming *mirror, const char *message);
-extern void eventlog_in_stop_mirror(Incoming *mirror, const char *message);
+extern void eventlog_in_stop_mirror(Incoming *mirror, EventlogMirrorPhase phase, const char *message);
 extern void eventlog_in_fail_all(EventlogMirrorIn *in, const char *what, const EventlogKafkaError *error);
 extern void eventlog_in_streaming(Incoming *mirror);
 
 /* --- mirror_in_assign.c --- */
 
+extern bool eventlog_in_is_due(const Incoming *mirror, TimestampTz now);
 extern void eventlog_in_ask_for_partitions(EventlogMirrorIn *in, TimestampTz now);
 extern void eventlog_in_take_partitions(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaTopic *topic);
 extern void eventlog_in_take_start(EventlogMirrorIn *in, Incoming *mirror);
 
 /* --- mirror_in_append.c --- */
 
+extern void eventlog_in_take_out(EventlogMirrorIn *in, Incoming *mirror);
 extern void eventlog_in_take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch);
 
 #endif							/* EVENTLOG_MIRROR_IN_H */

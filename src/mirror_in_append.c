@@ -161,7 +161,7 @@ raise_trouble(EventlogMirrorIn *in, const EventlogKafkaMessage *message)
 	if (message->code == EVENTLOG_KAFKA_ERR_AUTO_OFFSET_RESET ||
 		message->code == EVENTLOG_KAFKA_ERR_OFFSET_OUT_OF_RANGE)
 	{
-		in->stop = true;
+		in->stop = in->diverged = true;
 		why = "; the position is not in Kafka's log, which may have lost it by its retention, or been made anew: ";
 	}
 	ereport(ERROR,
@@ -194,8 +194,8 @@ set_back(EventlogMirrorIn *in, Incoming *mirror)
 	pfree(partitions);
 }
 
-static void
-take_out(EventlogMirrorIn *in, Incoming *mirror)
+void
+eventlog_in_take_out(EventlogMirrorIn *in, Incoming *mirror)
 {
 	EventlogKafkaAssign *partitions = palloc0(sizeof(EventlogKafkaAssign) * Max(mirror->npartitions, 1));
 	EventlogKafkaError error = {0};
@@ -206,6 +206,7 @@ take_out(EventlogMirrorIn *in, Incoming *mirror)
 		partitions[p].partition = p;
 	}
 	(void) in->api->unassign(in->client, partitions, mirror->npartitions, &error);
+	mirror->assigned = false;
 	pfree(partitions);
 }
 
@@ -413,9 +414,10 @@ eventlog_mirror_in_fail(EventlogMirrorIn *in, const char *message)
 	Incoming   *guilty = in->at_work;
 	bool		at_record = in->at_record;
 	bool		stop = in->stop;
+	EventlogMirrorPhase phase = in->diverged ? EVENTLOG_MIRROR_DIVERGED : EVENTLOG_MIRROR_STOPPED;
 
 	in->at_work = NULL;
-	in->at_record = in->stop = false;
+	in->at_record = in->stop = in->diverged = false;
 	if (guilty == NULL || in->client == NULL)
 	{
 		EventlogKafkaError error = {0};
@@ -448,11 +450,11 @@ eventlog_mirror_in_fail(EventlogMirrorIn *in, const char *message)
 		guilty->careful_until = GetCurrentTimestamp() + CAREFUL_MS * INT64CONST(1000);
 	else
 	{
-		take_out(in, guilty);
+		eventlog_in_take_out(in, guilty);
 		for (int p = 0; p < guilty->npartitions; p++)
 			guilty->pending[p] = -1;
 		if (stop)
-			eventlog_in_stop_mirror(guilty, message);
+			eventlog_in_stop_mirror(guilty, phase, message);
 		else
 			eventlog_in_fail_mirror(guilty, message);
 	}

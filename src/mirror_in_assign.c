@@ -27,7 +27,17 @@
 #include "produce.h"
 #include "subtransaction.h"
 
-/* The next mirror that is to be assigned, from "current" on. */
+/*
+ * Is the mirror's topic to be looked at?  To be assigned, or once in a while,
+ * since its partitions may become more, or the topic go.
+ */
+bool
+eventlog_in_is_due(const Incoming *mirror, TimestampTz now)
+{
+	return (mirror->assigned ? mirror->look_at : mirror->retry_at) <= now;
+}
+
+/* The next mirror whose topic is to be looked at, from "current" on. */
 static Incoming *
 next_unassigned(EventlogMirrorIn *in, TimestampTz now)
 {
@@ -35,7 +45,7 @@ next_unassigned(EventlogMirrorIn *in, TimestampTz now)
 	{
 		Incoming   *mirror = &in->mirrors[in->current];
 
-		if (!mirror->assigned && mirror->retry_at <= now)
+		if (eventlog_in_is_due(mirror, now))
 			return mirror;
 	}
 	in->current = 0;
@@ -54,7 +64,9 @@ eventlog_in_ask_for_partitions(EventlogMirrorIn *in, TimestampTz now)
 		return;
 	}
 	in->state = IN_METADATA;
-	if (!in->api->start_metadata(in->client, mirror->pattern ? NULL : mirror->pair->kafka_topic, OP_TIMEOUT_MS, &error))
+	in->asked = in->nmirrors == 1 && !mirror->pattern ? mirror : NULL;
+	if (!in->api->start_metadata(in->client, in->asked != NULL ? mirror->pair->kafka_topic : NULL,
+								 OP_TIMEOUT_MS, &error))
 		eventlog_in_fail_all(in, "could not ask for the topic", &error);
 }
 
@@ -74,6 +86,7 @@ assign(EventlogMirrorIn *in, Incoming *mirror)
 	if (in->api->assign(in->client, partitions, mirror->npartitions, &error))
 	{
 		mirror->assigned = true;
+		mirror->look_at = GetCurrentTimestamp() + mirror->pair->mirror->config->refresh_ms * INT64CONST(1000);
 		eventlog_in_streaming(mirror);
 	}
 	else
@@ -147,6 +160,7 @@ eventlog_in_take_partitions(EventlogMirrorIn *in, Incoming *mirror, const Eventl
 	const EventlogMirrorStart *start = &mirror->pair->mirror->config->start;
 	int64	   *ours;
 	bool		is_new = false;
+	bool		had = false;
 	EventlogTopic *our_topic;
 
 	SetCurrentStatementStartTimestamp();
@@ -160,7 +174,7 @@ eventlog_in_take_partitions(EventlogMirrorIn *in, Incoming *mirror, const Eventl
 
 		snprintf(message, sizeof(message), "Kafka's topic has %d partitions, and ours has %d",
 				 n, our_topic->npartitions);
-		eventlog_in_stop_mirror(mirror, message);
+		eventlog_in_stop_mirror(mirror, EVENTLOG_MIRROR_STOPPED, message);
 		CommitTransactionCommand();
 		in->current++;
 		return;
@@ -183,11 +197,19 @@ eventlog_in_take_partitions(EventlogMirrorIn *in, Incoming *mirror, const Eventl
 	if (mirror->restart)
 		start = mirror->pair->mirror->restart;
 	for (int p = 0; p < n; p++)
+		had |= mirror->position[p] >= 0;
+	for (int p = 0; p < n; p++)
 	{
 		if (mirror->restart)
 			mirror->position[p] = -1;
 		mirror->pending[p] = mirror->end[p] = -1;
-		if (mirror->position[p] < 0)
+		if (mirror->position[p] >= 0)
+			continue;
+
+		/* a partition that came later is mirrored from its beginning */
+		if (had && !mirror->restart)
+			mirror->position[p] = EVENTLOG_KAFKA_OFFSET_BEGINNING;
+		else
 		{
 			mirror->position[p] = start_offset(start, p);
 			is_new = true;
