@@ -157,6 +157,8 @@ typedef struct EventlogKafkaOffset
 	int64		offset;			/* see the functions; -1: none */
 	int64		high;			/* start_watermarks() only */
 	int			code;			/* result: error of this partition, or 0 */
+	const char *metadata;		/* text that is committed with a group's position;
+								 * NULL: none.  start_commit(), start_committed() */
 } EventlogKafkaOffset;
 
 #define EVENTLOG_KAFKA_OFFSET_BEGINNING	(-2)

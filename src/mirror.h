@@ -70,7 +70,8 @@ typedef struct EventlogMirror
 	Oid			database;
 	uint32		timeline;
 	int64		generation;		/* counts its owners: whoever starts working on it
-								 * adds 1, and stops when it finds another number */
+								 * adds 1, and stops when it finds another number;
+								 * the upper 32 bits count resume_mirror() */
 } EventlogMirror;
 
 /* Progress of a partition of the source. */
@@ -135,8 +136,14 @@ extern void eventlog_mirror_set_stopped(int32 id, const char *why);
 /* It is to go on from there (as in "start" of the configuration), or NULL. */
 extern void eventlog_mirror_set_restart(int32 id, const char *start);
 
-/* This server, database and timeline are where it works now. */
+/*
+ * This server, database and timeline are where it works now, by somebody's
+ * choice: its generation becomes greater than any that it has had, and than that
+ * of the one it is a copy of.
+ */
 extern void eventlog_mirror_set_home(int32 id);
+
+extern void eventlog_mirror_set_generation(int32 id, int64 generation);
 
 /* Is this where the mirror has been working, as far as that can be told? */
 extern bool eventlog_mirror_is_home(const EventlogMirror *mirror);

@@ -347,8 +347,19 @@ eventlog_mirror_set_home(int32 id)
 	Datum		values[4] = {Int32GetDatum(id), Int64GetDatum((int64) GetSystemIdentifier()),
 		ObjectIdGetDatum(MyDatabaseId), Int32GetDatum((int32) GetWALInsertionTimeLine())};
 
-	execute("UPDATE eventlog.mirror SET system_identifier = $2, database_oid = $3, timeline = $4"
-			" WHERE id OPERATOR(pg_catalog.=) $1", 4, types, values, NULL);
+	execute("UPDATE eventlog.mirror SET system_identifier = $2, database_oid = $3, timeline = $4,"
+			" generation = ((generation OPERATOR(pg_catalog.>>) 32) OPERATOR(pg_catalog.+) 1)"
+			" OPERATOR(pg_catalog.<<) 32 WHERE id OPERATOR(pg_catalog.=) $1", 4, types, values, NULL);
+}
+
+void
+eventlog_mirror_set_generation(int32 id, int64 generation)
+{
+	Oid			types[2] = {INT4OID, INT8OID};
+	Datum		values[2] = {Int32GetDatum(id), Int64GetDatum(generation)};
+
+	execute("UPDATE eventlog.mirror SET generation = $2 WHERE id OPERATOR(pg_catalog.=) $1",
+			2, types, values, NULL);
 }
 
 /* ---- ownership ---- */

@@ -84,6 +84,8 @@ eventlog_mirror_out_close(EventlogMirrorOut *out)
 		pfree(out->sent);
 		pfree(out->end);
 		pfree(out->saved);
+		pfree(out->exact);
+		pfree(out->moved_at);
 	}
 	pfree(out);
 }
@@ -92,6 +94,8 @@ void
 eventlog_mirror_out_fail(EventlogMirrorOut *out, const char *message)
 {
 	eventlog_out_close_client(out);
+	/* what has been read is not sent: there is work, even if nothing new comes */
+	out->activity = 0;
 	out->retry_at = GetCurrentTimestamp() + eventlog_mirror_backoff_ms(out->failures++) * 1000;
 	eventlog_mirror_pair_failed(out->pair, message, out->failures, out->retry_at);
 }
@@ -110,21 +114,31 @@ void
 eventlog_out_stop_for_good(EventlogMirrorOut *out, EventlogMirrorPhase phase, const char *message)
 {
 	bool		in_transaction = IsTransactionState();
+	const char *word = phase == EVENTLOG_MIRROR_DIVERGED ? "diverged" :
+		phase == EVENTLOG_MIRROR_FENCED ? "fenced" : "stopped";
 
 	if (!in_transaction)
 	{
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 	}
-	eventlog_mirror_set_stopped(out->pair->mirror->id,
-								psprintf("%s: %s", phase == EVENTLOG_MIRROR_DIVERGED ?
-										 "diverged" : "stopped", message));
+	eventlog_mirror_set_stopped(out->pair->mirror->id, psprintf("%s: %s", word, message));
 	if (!in_transaction)
 		CommitTransactionCommand();
 	ereport(LOG,
 			(errcode(ERRCODE_FDW_ERROR),
 			 errmsg("mirror \"%s\" has stopped: %s", out->pair->mirror->name, message)));
 	stop(out, phase, message);
+}
+
+static void
+tell_failure(EventlogMirrorOut *out, const char *what, const EventlogKafkaError *error,
+			 int failures, TimestampTz due)
+{
+	char		message[700];
+
+	snprintf(message, sizeof(message), "%s: %s (%s)", what, error->message, error->name);
+	eventlog_mirror_pair_failed(out->pair, message, failures, due);
 }
 
 /* An error of Kafka's; transient ones begin anew as well, after a wait. */
@@ -155,7 +169,9 @@ eventlog_mirror_out_has_news(const EventlogMirrorOut *out)
 /*
  * Another producer has our transactional id, or the broker has timed our
  * transaction out: it looks the same.  If the catalogue says that the mirror
- * is not ours any more, we are the one to stay away.
+ * is not ours any more, we are the one to stay away.  Else a new client finds
+ * out, before it sends anything, by who has committed last: see
+ * mirror_out_owner.c.
  */
 static void
 fail_fenced(EventlogMirrorOut *out, const EventlogKafkaError *error)
@@ -163,7 +179,7 @@ fail_fenced(EventlogMirrorOut *out, const EventlogKafkaError *error)
 	if (eventlog_mirror_is_mine(out->pair->mirror))
 		eventlog_out_fail_by_kafka(out, "the transaction was ended by the broker", error);
 	else
-		stop(out, EVENTLOG_MIRROR_FENCED, "another server has taken the mirror over");
+		stop(out, EVENTLOG_MIRROR_FENCED, "another worker has taken the mirror over");
 }
 
 static void
@@ -171,6 +187,9 @@ op_failed(EventlogMirrorOut *out, const EventlogKafkaError *error)
 {
 	EventlogKafkaDelivery failure;
 
+	if (out->state == OUT_TARGET && error->code == EVENTLOG_KAFKA_ERR_UNKNOWN_TOPIC_OR_PART &&
+		eventlog_out_is_gone(out, error))
+		return;
 	if (out->state == OUT_TARGET && error->code == EVENTLOG_KAFKA_ERR_UNKNOWN_TOPIC_OR_PART &&
 		out->pair->mirror->config->create_topic && !out->created)
 	{
@@ -206,6 +225,8 @@ op_failed(EventlogMirrorOut *out, const EventlogKafkaError *error)
 	}
 	if (out->state == OUT_COMMITTING && error->retriable)
 	{
+		/* what has been done of it is not done twice */
+		tell_failure(out, "could not commit", error, ++out->failures, GetCurrentTimestamp());
 		eventlog_out_start_commit(out);
 		return;
 	}
@@ -261,8 +282,8 @@ op_done(EventlogMirrorOut *out, TimestampTz now)
 				eventlog_out_streaming(out);
 			}
 			CommitTransactionCommand();
-			if (out->state == OUT_READY && out->pair->transactional_id == NULL)
-				eventlog_out_save_positions(out, now);
+			if (out->state == OUT_READY && out->restart && out->pair->transactional_id == NULL)
+				eventlog_out_forget_restart(out, now);
 			break;
 		case OUT_COMMITTING:
 			eventlog_out_committed(out, now);
@@ -325,7 +346,16 @@ eventlog_mirror_out_step(EventlogMirrorOut *out, TimestampTz now, int64 *wait_ms
 	}
 	if (out->state == OUT_READY)
 	{
-		if (out->in_transaction || eventlog_mirror_out_has_news(out))
+		if (out->pin && !out->in_transaction && out->pair->transactional_id != NULL)
+		{
+			/*
+			 * First the positions where it begins, in its name: until Kafka has
+			 * them, those that are written down are exact.
+			 */
+			if (eventlog_out_begin_transaction(out))
+				eventlog_out_start_commit(out);
+		}
+		else if (out->in_transaction || eventlog_mirror_out_has_news(out))
 			eventlog_out_send_records(out, now, wait_ms);
 		else if (eventlog_out_keep_is_due(out, now))
 		{
@@ -335,6 +365,18 @@ eventlog_mirror_out_step(EventlogMirrorOut *out, TimestampTz now, int64 *wait_ms
 		}
 		else if (now - out->used_at > IDLE_CLOSE_MS * INT64CONST(1000))
 		{
+			/*
+			 * Behind the last record there may be what was rolled back: retention
+			 * takes it too, some day.
+			 */
+			if (out->pair->transactional_id != NULL &&
+				memcmp(out->sent, out->position, sizeof(int64) * out->npartitions) != 0)
+			{
+				if (eventlog_out_begin_transaction(out))
+					eventlog_out_start_commit(out);
+				return;
+			}
+			memcpy(out->position, out->sent, sizeof(int64) * out->npartitions);
 			eventlog_out_save_positions(out, now);
 			eventlog_out_close_client(out);
 		}

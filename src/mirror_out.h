@@ -2,12 +2,15 @@
  *
  * mirror_out.h
  *	  The inside of a mirror to Kafka, for the files that make it up:
- *	  mirror_out.c (its states), mirror_out_open.c, mirror_out_send.c.
+ *	  mirror_out.c (its states), mirror_out_open.c, mirror_out_owner.c,
+ *	  mirror_out_send.c.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef EVENTLOG_MIRROR_OUT_H
 #define EVENTLOG_MIRROR_OUT_H
+
+#include "utils/relcache.h"
 
 #include "mirror_task.h"
 
@@ -22,6 +25,8 @@
 #define LOOK_MS				1000	/* how often to look although nobody woke us */
 #define FULL_WAIT_MS		2		/* the queue is full */
 #define SAVE_MS				5000	/* how often lower bounds are written down */
+#define EXACT_MS			60000	/* a partition that has not moved for so long ... */
+#define GONE_FAILURES		6		/* until a topic that was there is gone */
 #define STEP_BYTES			(8 * 1024 * 1024)	/* read in one step */
 
 typedef enum OutState
@@ -70,6 +75,13 @@ struct EventlogMirrorOut
 	int64	   *sent;			/* in the open transaction */
 	int64	   *end;			/* where the log ended when it was looked at; -1: unknown */
 	int64	   *saved;			/* lower bounds that are written down */
+
+	/*
+	 * What is written down is where Kafka is, no less, and says so.  That is
+	 * taken back, for good, before more is committed in Kafka.
+	 */
+	bool	   *exact;
+	TimestampTz *moved_at;		/* when the position was set last */
 	bool		known;			/* positions are */
 	bool		restart;		/* to begin where resume_mirror() has said, and not
 								 * yet committed */
@@ -101,6 +113,7 @@ extern void eventlog_out_fail_by_kafka(EventlogMirrorOut *out, const char *what,
 /* --- mirror_out_open.c --- */
 
 extern void eventlog_out_create_target(EventlogMirrorOut *out);
+extern bool eventlog_out_is_gone(EventlogMirrorOut *out, const EventlogKafkaError *error);
 extern bool eventlog_out_partitions_fit(EventlogMirrorOut *out);
 extern void eventlog_out_ask_for_target(EventlogMirrorOut *out);
 extern void eventlog_out_open_client(EventlogMirrorOut *out);
@@ -111,6 +124,14 @@ extern void eventlog_out_create_letters(EventlogMirrorOut *out);
 extern void eventlog_out_ask_for_positions(EventlogMirrorOut *out);
 extern bool eventlog_out_take_positions(EventlogMirrorOut *out, EventlogTopic *topic);
 
+/* --- mirror_out_owner.c --- */
+
+extern void eventlog_out_token(const EventlogMirrorOut *out, char *text, size_t size);
+extern bool eventlog_out_may_own(EventlogMirrorOut *out, const EventlogKafkaOffset *offsets, int count,
+								 bool *is_new);
+extern bool eventlog_out_is_foreign(const EventlogMirrorOut *out, Relation leaf,
+									const EventlogKafkaOffset *offset, uint32 *timeline);
+
 /* --- mirror_out_send.c --- */
 
 extern bool eventlog_out_begin_transaction(EventlogMirrorOut *out);
@@ -120,6 +141,8 @@ extern bool eventlog_out_keep_is_due(const EventlogMirrorOut *out, TimestampTz n
 extern void eventlog_out_start_commit(EventlogMirrorOut *out);
 extern void eventlog_out_send_records(EventlogMirrorOut *out, TimestampTz now, int64 *wait_ms);
 extern void eventlog_out_save_positions(EventlogMirrorOut *out, TimestampTz now);
+extern void eventlog_out_save_position(EventlogMirrorOut *out, int p, int64 position, bool exact);
+extern void eventlog_out_forget_restart(EventlogMirrorOut *out, TimestampTz now);
 extern void eventlog_out_streaming(EventlogMirrorOut *out);
 extern void eventlog_out_committed(EventlogMirrorOut *out, TimestampTz now);
 

@@ -306,53 +306,151 @@ start_offset(const EventlogMirrorStart *start, int p, const EventlogMetaHead *me
 	return Max(offset, meta->log_start_offset);
 }
 
+/* What is written down of positions, and whether it is what Kafka has. */
+static void
+load_positions(EventlogMirrorOut *out)
+{
+	EventlogMirrorPosition *positions;
+	int			n = eventlog_mirror_positions_load(out->pair->mirror->id, &positions);
+
+	for (int p = 0; p < out->npartitions; p++)
+	{
+		out->saved[p] = -1;
+		out->exact[p] = false;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		EventlogMirrorPosition *position = &positions[i];
+
+		if (strcmp(position->topic, out->pair->topic) != 0 ||
+			strcmp(position->kafka_topic, out->pair->kafka_topic) != 0 ||
+			position->partition >= out->npartitions)
+			continue;
+		out->saved[position->partition] = position->record_offset;
+		out->exact[position->partition] = position->epoch >= 0;
+	}
+}
+
 /*
- * Where to go on: at the group's offset, or else at the lower bound, or at the
- * start.  A position past the end of our log, or below what was sent for
- * certain, means that one side has lost something.
+ * The topic is not there.  Is it one that the mirror has had, which is then not
+ * made anew, as it would lack all that it had?
+ */
+bool
+eventlog_out_is_gone(EventlogMirrorOut *out, const EventlogKafkaError *error)
+{
+	bool		had = false;
+	char		message[400];
+
+	if (out->restart)
+		return false;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	load_positions(out);
+	CommitTransactionCommand();
+	for (int p = 0; p < out->npartitions; p++)
+		had |= out->saved[p] >= 0;
+	if (!had)
+		return false;
+	if (out->failures < GONE_FAILURES)
+		eventlog_out_fail_by_kafka(out, "could not connect", error);
+	else
+	{
+		snprintf(message, sizeof(message),
+				 "topic \"%s\" is not in Kafka any more; resume_mirror() with a start fills a new one",
+				 out->pair->kafka_topic);
+		eventlog_out_stop_for_good(out, EVENTLOG_MIRROR_STOPPED, message);
+	}
+	return true;
+}
+
+/*
+ * Why a position that Kafka has, or lacks (-1), cannot be gone on from; false
+ * if it can.
+ */
+static bool
+is_diverged(EventlogMirrorOut *out, int p, const EventlogKafkaOffset *kafka,
+			const EventlogMetaHead *meta, Relation leaf, char *message, size_t size)
+{
+	int64		committed = kafka != NULL ? kafka->offset : -1;
+	int64		sent = out->saved[p];
+	uint32		timeline;
+
+	if (committed < 0 && out->pair->transactional_id != NULL && sent >= 0 && !out->exact[p])
+		snprintf(message, size,
+				 "partition %d: Kafka has no position of ours any more, as if the group or the topic had been deleted; all before offset %lld was sent, and perhaps more",
+				 p, (long long) sent);
+	else if (committed > meta->next_offset || (committed >= 0 && committed < sent))
+		snprintf(message, size,
+				 "partition %d: Kafka has offset %lld of ours, our log ends at %lld and %lld was sent for certain",
+				 p, (long long) committed, (long long) meta->next_offset, (long long) sent);
+	else if (kafka != NULL && committed >= 0 && eventlog_out_is_foreign(out, leaf, kafka, &timeline))
+		snprintf(message, size,
+				 "partition %d: Kafka has offset %lld of ours, committed on timeline %u; our log, which ends at %lld, has other records before it, of another timeline",
+				 p, (long long) committed, timeline, (long long) meta->next_offset);
+	else
+		return false;
+	return true;
+}
+
+/*
+ * Where to go on: at the group's offset, or else where what is written down
+ * says for certain, or at the start.  Sets "saved" for new partitions.
+ * Partitions that never had a position get theirs written down at once.
  */
 bool
 eventlog_out_take_positions(EventlogMirrorOut *out, EventlogTopic *topic)
 {
 	int			count;
 	const EventlogKafkaOffset *offsets = out->api->offsets(out->client, &count);
-	int64	   *kafka = palloc(sizeof(int64) * out->npartitions);
 	Oid		   *leaves = eventlog_topic_copy_leaves(topic);
+	bool		transactional = out->pair->transactional_id != NULL;
+	bool		is_new = false;
+	bool		had = false;
+	EventlogMirrorStart earliest = {.kind = EVENTLOG_START_EARLIEST};
 
-	out->pin = out->restart;
-	eventlog_mirror_pair_load(out->pair, out->npartitions, out->saved, kafka);
+	load_positions(out);
+	for (int p = 0; p < out->npartitions; p++)
+		had |= out->saved[p] >= 0;
+	if (transactional && !eventlog_out_may_own(out, offsets, count, &is_new))
+	{
+		eventlog_out_stop_for_good(out, EVENTLOG_MIRROR_FENCED,
+								   "another server, which has been promoted or was told to go on, has taken the mirror over; resume_mirror() with a start takes it back");
+		return false;
+	}
+	out->pin = out->restart || is_new;
 	for (int p = 0; p < out->npartitions; p++)
 	{
-		int64		committed = p < count && out->pair->transactional_id != NULL ? offsets[p].offset : -1;
+		const EventlogKafkaOffset *kafka = transactional && p < count ? &offsets[p] : NULL;
+		int64		position = kafka != NULL ? kafka->offset : -1;
 		EventlogMetaHead meta;
 		uint32		layout;
+		char		message[512];
 		Relation	leaf = table_open(leaves[p], AccessShareLock);
 
 		eventlog_storage_read_meta(leaf, &meta, &layout);
 		if (out->restart)
-			committed = start_offset(out->pair->mirror->restart, p, &meta, leaf);
-		else if (committed > meta.next_offset || (committed >= 0 && committed < out->saved[p]))
+			position = start_offset(out->pair->mirror->restart, p, &meta, leaf);
+		else if (is_diverged(out, p, kafka, &meta, leaf, message, sizeof(message)))
 		{
-			char		message[512];
-
-			snprintf(message, sizeof(message),
-					 "partition %d: Kafka has offset %lld of ours, our log ends at %lld and %lld was sent for certain",
-					 p, (long long) committed, (long long) meta.next_offset, (long long) out->saved[p]);
 			table_close(leaf, AccessShareLock);
 			eventlog_out_stop_for_good(out, EVENTLOG_MIRROR_DIVERGED, message);
 			return false;
 		}
-		if (committed < 0)
+		if (position < 0)
 		{
-			committed = out->saved[p];
+			position = out->saved[p];
 			out->pin = true;
 		}
-		if (committed < 0)
-			committed = start_offset(&out->pair->mirror->config->start, p, &meta, leaf);
-		out->position[p] = out->sent[p] = committed;
+		if (position < 0)
+		{
+			/* a partition that came later is mirrored from its beginning */
+			position = start_offset(had ? &earliest : &out->pair->mirror->config->start, p, &meta, leaf);
+			eventlog_out_save_position(out, p, position, true);
+		}
+		out->position[p] = out->sent[p] = position;
+		out->moved_at[p] = GetCurrentTimestamp();
 		table_close(leaf, AccessShareLock);
 	}
 	out->known = true;
 	return true;
 }
-

@@ -179,12 +179,28 @@ send_partition(EventlogMirrorOut *out, Relation leaf, int p, Snapshot snapshot,
 	EventlogRecord rec;
 	bool		ok = true;
 
-	if (out->sent[p] < cur->meta.log_start_offset)
-		out->sent[p] = cur->meta.log_start_offset;
 	out->end[p] = cur->meta.next_offset;
-	eventlog_cursor_seek(cur, out->sent[p]);
-	while (ok && *bytes < STEP_BYTES && !is_full(out) && eventlog_cursor_next(cur))
+	if (out->sent[p] < cur->meta.log_start_offset)
 	{
+		char		message[256];
+
+		snprintf(message, sizeof(message),
+				 "partition %d: offsets %lld to %lld of ours were removed before they were sent",
+				 p, (long long) out->sent[p], (long long) cur->meta.log_start_offset - 1);
+		eventlog_cursor_close(cur);
+		eventlog_out_stop_for_good(out, EVENTLOG_MIRROR_DIVERGED, message);
+		return false;
+	}
+	eventlog_cursor_seek(cur, out->sent[p]);
+	while (ok && *bytes < STEP_BYTES && !is_full(out))
+	{
+		if (!eventlog_cursor_next(cur))
+		{
+			/* what is left was rolled back */
+			if (!cur->stopped)
+				out->sent[p] = Max(out->sent[p], cur->meta.next_offset);
+			break;
+		}
 		while (ok && !(out->limit > 0 && is_full(out)) && eventlog_batch_next(&cur->reader, &rec))
 		{
 			EventlogKafkaError error = {0};
@@ -250,6 +266,7 @@ eventlog_out_get_topic(EventlogMirrorOut *out)
 
 		if (out->npartitions > 0)
 			eventlog_out_close_client(out);
+		out->activity = 0;
 		out->position = out->position == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n) :
 			repalloc(out->position, sizeof(int64) * n);
 		out->sent = out->sent == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n) :
@@ -258,6 +275,10 @@ eventlog_out_get_topic(EventlogMirrorOut *out)
 			repalloc(out->end, sizeof(int64) * n);
 		out->saved = out->saved == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n) :
 			repalloc(out->saved, sizeof(int64) * n);
+		out->exact = out->exact == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(bool) * n) :
+			repalloc(out->exact, sizeof(bool) * n);
+		out->moved_at = out->moved_at == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(TimestampTz) * n) :
+			repalloc(out->moved_at, sizeof(TimestampTz) * n);
 		for (int p = 0; p < n; p++)
 			out->end[p] = -1;
 		out->npartitions = n;
@@ -281,6 +302,30 @@ eventlog_out_keep_is_due(const EventlogMirrorOut *out, TimestampTz now)
 	return out->pin || (keep_ms > 0 && now - out->kept_at >= keep_ms * INT64CONST(1000));
 }
 
+/*
+ * From now on what is written down is a lower bound only, of the partitions
+ * that are about to move.
+ */
+static void
+take_back_exact(EventlogMirrorOut *out)
+{
+	bool		any = false;
+
+	for (int p = 0; p < out->npartitions; p++)
+		any |= out->exact[p] && out->sent[p] != out->position[p];
+	if (!any)
+		return;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	for (int p = 0; p < out->npartitions; p++)
+	{
+		if (out->exact[p] && out->sent[p] != out->position[p])
+			eventlog_out_save_position(out, p, out->position[p], false);
+	}
+	ForceSyncCommit();
+	CommitTransactionCommand();
+}
+
 void
 eventlog_out_start_commit(EventlogMirrorOut *out)
 {
@@ -288,14 +333,18 @@ eventlog_out_start_commit(EventlogMirrorOut *out)
 	EventlogKafkaError error = {0};
 	int			n = 0;
 	bool		keep = eventlog_out_keep_is_due(out, GetCurrentTimestamp());
+	char		token[100];
 	bool		ok;
 
+	take_back_exact(out);
+	eventlog_out_token(out, token, sizeof(token));
 	for (int p = 0; p < out->npartitions; p++)
 	{
 		if (out->sent[p] == out->position[p] && !keep)
 			continue;
 		positions[n].topic = out->pair->kafka_topic;
 		positions[n].partition = p;
+		positions[n].metadata = token;
 		positions[n++].offset = out->sent[p];
 	}
 	EVENTLOG_PAUSE_INTERRUPTIBLE("mirror-commit", out->pair->mirror->name);
@@ -363,26 +412,50 @@ eventlog_out_send_records(EventlogMirrorOut *out, TimestampTz now, int64 *wait_m
 	}
 }
 
-/* Write lower bounds down, if they have moved. */
+/* Write a position down, in this transaction. */
+void
+eventlog_out_save_position(EventlogMirrorOut *out, int p, int64 position, bool exact)
+{
+	EventlogMirrorPosition row = {
+		.topic = unconstify(char *, out->pair->topic),
+		.kafka_topic = unconstify(char *, out->pair->kafka_topic),
+		.partition = p,
+		.record_offset = position,
+		.kafka_offset = -1,
+		.epoch = exact ? (int32) out->pair->mirror->timeline : -1
+	};
+
+	eventlog_mirror_position_set(out->pair->mirror->id, &row);
+	out->saved[p] = position;
+	out->exact[p] = exact;
+}
+
+/*
+ * Write lower bounds down, if they have moved, and where a partition has stood
+ * still, that they are exact.
+ */
 void
 eventlog_out_save_positions(EventlogMirrorOut *out, TimestampTz now)
 {
-	bool		moved = false;
+	bool		any = false;
 
 	out->saved_at = now;
 	for (int p = 0; p < out->npartitions; p++)
-		moved |= out->position[p] != out->saved[p];
-	if (!moved)
-		return;
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	for (int p = 0; p < out->npartitions; p++)
 	{
-		if (out->position[p] != out->saved[p])
-			eventlog_mirror_pair_save(out->pair, p, out->position[p], -1);
+		bool		still = now - out->moved_at[p] >= EXACT_MS * INT64CONST(1000);
+
+		if (out->position[p] == out->saved[p] && (out->exact[p] || !still))
+			continue;
+		if (!any)
+		{
+			SetCurrentStatementStartTimestamp();
+			StartTransactionCommand();
+			any = true;
+		}
+		eventlog_out_save_position(out, p, out->position[p], still);
 	}
-	CommitTransactionCommand();
-	memcpy(out->saved, out->position, sizeof(int64) * out->npartitions);
+	if (any)
+		CommitTransactionCommand();
 }
 
 void
@@ -393,16 +466,15 @@ eventlog_out_streaming(EventlogMirrorOut *out)
 }
 
 /* Kafka has the positions that resume_mirror() has given: now ours follow. */
-static void
-forget_restart(EventlogMirrorOut *out, TimestampTz now)
+void
+eventlog_out_forget_restart(EventlogMirrorOut *out, TimestampTz now)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	for (int p = 0; p < out->npartitions; p++)
-		eventlog_mirror_pair_save(out->pair, p, out->position[p], -1);
+		eventlog_out_save_position(out, p, out->position[p], false);
 	eventlog_mirror_set_restart(out->pair->mirror->id, NULL);
 	CommitTransactionCommand();
-	memcpy(out->saved, out->position, sizeof(int64) * out->npartitions);
 	out->saved_at = now;
 	out->restart = false;
 }
@@ -423,14 +495,19 @@ eventlog_out_committed(EventlogMirrorOut *out, TimestampTz now)
 		out->limit = 0;
 	out->refused_partition = -1;
 	pg_atomic_add_fetch_u64(&out->pair->slot->dead_letters, out->transaction_letters);
-	memcpy(out->position, out->sent, sizeof(int64) * out->npartitions);
+	for (int p = 0; p < out->npartitions; p++)
+	{
+		if (out->position[p] != out->sent[p])
+			out->moved_at[p] = now;
+		out->position[p] = out->sent[p];
+	}
 	out->in_transaction = false;
 	if (out->keeping)
 	{
 		out->kept_at = now;
 		out->pin = false;
 		if (out->restart)
-			forget_restart(out, now);
+			eventlog_out_forget_restart(out, now);
 	}
 	out->keeping = false;
 	pg_atomic_add_fetch_u64(&out->pair->slot->records, out->transaction_records);

@@ -28,6 +28,9 @@ eventlog_kafka_copy_offsets(EventlogKafkaClient *client, const EventlogKafkaOffs
 			return eventlog_kafka_out_of_memory(error);
 		op->offsets[i].partition = offsets[i].partition;
 		op->offsets[i].offset = offsets[i].offset;
+		op->offsets[i].metadata = eventlog_kafka_copy(&op->pool, offsets[i].metadata);
+		if (offsets[i].metadata != NULL && op->offsets[i].metadata == NULL)
+			return eventlog_kafka_out_of_memory(error);
 	}
 	op->noffsets = count;
 	return true;
@@ -48,8 +51,31 @@ eventlog_kafka_offset_list(EventlogKafkaClient *client)
 		entry = rd_kafka_topic_partition_list_add(list, op->offsets[i].topic,
 												  op->offsets[i].partition);
 		entry->offset = op->offsets[i].offset;
+		if (op->offsets[i].metadata != NULL)
+		{
+			/* librdkafka frees it */
+			entry->metadata = strdup(op->offsets[i].metadata);
+			entry->metadata_size = entry->metadata != NULL ? strlen(entry->metadata) : 0;
+		}
 	}
 	return list;
+}
+
+/* A group's metadata, as far as it is text. */
+static const char *
+copy_metadata(EventlogKafkaPool *pool, const rd_kafka_topic_partition_t *from)
+{
+	char	   *text;
+
+	if (from == NULL || from->metadata == NULL || from->metadata_size == 0)
+		return NULL;
+	text = eventlog_kafka_alloc(pool, from->metadata_size + 1);
+	if (text != NULL)
+	{
+		memcpy(text, from->metadata, from->metadata_size);
+		text[from->metadata_size] = '\0';
+	}
+	return text;
 }
 
 /* Offsets and errors back into the operation; what is not in the list is -1. */
@@ -68,6 +94,7 @@ take_list(EventlogKafkaClient *client, const rd_kafka_topic_partition_list_t *li
 												   op->offsets[i].partition);
 		op->offsets[i].offset = found != NULL && found->offset >= 0 ? found->offset : -1;
 		op->offsets[i].code = found != NULL ? found->err : RD_KAFKA_RESP_ERR_NO_ERROR;
+		op->offsets[i].metadata = copy_metadata(&op->pool, found);
 	}
 }
 
