@@ -206,9 +206,10 @@ sub take
 		$left{$peer{$socket}} = $left{$socket};
 		if ($left{$socket} <= 0)
 		{
-			# what comes before the cut still arrives
+			# what comes before the cut still arrives, if there is no more in front of it
 			$count{cuts}++;
-			syswrite($peer{$socket}, substr($data, 0, $room)) if $room > 0;
+			syswrite($peer{$socket}, substr($data, 0, $room))
+			  if $room > 0 && !@{ $queue{ $peer{$socket} } };
 			return drop($socket);
 		}
 	}

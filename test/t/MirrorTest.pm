@@ -145,16 +145,18 @@ sub mirror_column
 	return $node->safe_psql('postgres', "SELECT $expression FROM eventlog.mirrors WHERE name = '$name'");
 }
 
-# A client that runs a script over and over, until the file is there.
+# A client that runs a script over and over, until the file is there, or the test
+# has ended.
 sub psql_load
 {
 	my ($node, $script, $stop) = @_;
 	my @dsn = ('-d', $node->connstr('postgres'));
+	my $test = $$;
 	my $pid = fork() // die "fork: $!";
 
 	return $pid if $pid;
 	$SIG{$_} = 'DEFAULT' foreach qw(INT TERM HUP);
-	while (!-e $stop)
+	while (!-e $stop && getppid() == $test)
 	{
 		system('psql', '-XAtq', @dsn, '-f', $script, '-o', '/dev/null') == 0
 		  or usleep(200_000);
