@@ -152,14 +152,21 @@ append_carefully(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaMess
 	FreeErrorData(error);
 }
 
-/* Why a partition cannot be read on. */
+/*
+ * Why a partition cannot be read on.  That a position is not in Kafka's log is
+ * believed of the one that we have asked for only: behind a batch with a wrong
+ * checksum librdkafka (2.0.2 at least) reads on at an offset that it takes from
+ * whatever bytes are there, and what it says of that may come later than we
+ * have set the partition back.
+ */
 static void
-raise_trouble(EventlogMirrorIn *in, const EventlogKafkaMessage *message)
+raise_trouble(EventlogMirrorIn *in, const Incoming *mirror, const EventlogKafkaMessage *message)
 {
 	const char *why = "";
 
-	if (message->code == EVENTLOG_KAFKA_ERR_AUTO_OFFSET_RESET ||
-		message->code == EVENTLOG_KAFKA_ERR_OFFSET_OUT_OF_RANGE)
+	if ((message->code == EVENTLOG_KAFKA_ERR_AUTO_OFFSET_RESET ||
+		 message->code == EVENTLOG_KAFKA_ERR_OFFSET_OUT_OF_RANGE) &&
+		message->record.offset == mirror->position[message->partition])
 	{
 		in->stop = in->diverged = true;
 		why = "; the position is not in Kafka's log, which may have lost it by its retention, or been made anew: ";
@@ -355,7 +362,7 @@ eventlog_in_take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch)
 					mirror->pending[message->partition] = message->record.offset;
 				break;
 			case EVENTLOG_KAFKA_TROUBLE:
-				raise_trouble(in, message);
+				raise_trouble(in, mirror, message);
 		}
 	}
 	for (int i = 0; i < in->nmirrors; i++)

@@ -386,7 +386,9 @@ make_signature(const EventlogMirror *mirror)
 	ErrorData  *error = NULL;
 
 	initStringInfo(&text);
-	appendStringInfo(&text, "%u %d %d %s\n%s\n%s\n%s\n%s\n", mirror->owner, mirror->out, mirror->restart != NULL,
+	/* of the generation, what resume_mirror() counts, not what workers do */
+	appendStringInfo(&text, "%u %u %d %d %s\n%s\n%s\n%s\n%s\n", (uint32) (mirror->generation >> 32),
+					 mirror->owner, mirror->out, mirror->restart != NULL,
 					 mirror->identity, mirror->name, mirror->topic, mirror->kafka_topic,
 					 mirror->stopped != NULL ? mirror->stopped : "");
 	appendStringInfoString(&text, JsonbToCString(NULL, &mirror->config_json->root, VARSIZE(mirror->config_json)));
