@@ -127,6 +127,70 @@ fill_text(50);
 wait_for_records($node, 'text.again', 255, 'and what comes from then on');
 same_topics($node, 'text', 'text.again', 'an outgoing mirror made again');
 
+# ---- rights ----
+
+# What is taken away stops a mirror, says so, and harms nobody else; given back,
+# it goes on by itself.
+sql(<<SQL);
+CREATE ROLE mirror_admin;
+CREATE ROLE mirror_user;
+GRANT USAGE ON FOREIGN DATA WRAPPER eventlog_kafka TO mirror_admin;
+GRANT USAGE ON FOREIGN SERVER kafka TO mirror_user;
+GRANT CREATE ON SCHEMA topics TO mirror_user;
+ALTER SERVER kafka OWNER TO mirror_admin;
+SET SESSION AUTHORIZATION mirror_user;
+SELECT eventlog.create_topic('user', 1, key_type => 'text', value_type => 'text');
+SELECT eventlog.create_mirror('user.out', 'kafka', 'out', 'user', 'user', '{"create.topic": true}');
+SELECT eventlog.create_mirror('user.in', 'kafka', 'in', 'user.back', 'user', '{"create.topic": true, "topic.value.type": "text"}');
+SQL
+wait_for_state($node, $_, 'streaming') foreach qw(user.out user.in);
+foreach my $right ('USAGE ON FOREIGN SERVER kafka%mirror_user', 'USAGE ON FOREIGN DATA WRAPPER eventlog_kafka%mirror_admin',
+	'SELECT, INSERT ON topics."user", topics."user.back"%mirror_user')
+{
+	my ($what, $role) = split /%/, $right;
+
+	sql("REVOKE $what FROM $role CASCADE");
+	sql(q{SELECT eventlog.produce('user', 'k', 'v')});
+	wait_for_state($node, $_, 'failed', "$_ fails without $what") foreach $what =~ /SELECT/ ? qw(user.out) : qw(user.out user.in);
+	like(sql(q{SELECT last_error FROM eventlog.mirrors WHERE name = 'user.out'}), qr/permission denied/, 'and says so');
+	$node->restart;
+	wait_for_state($node, 'user.out', 'failed', 'after a restart as well');
+	sql("GRANT $what TO $role");
+	sql('GRANT USAGE ON FOREIGN SERVER kafka TO mirror_user');
+	wait_for_state($node, $_, 'streaming', "$_ goes on with it") foreach qw(user.out user.in);
+}
+wait_for_records($node, 'user.back', 3, 'and nothing is lost');
+
+# A topic that somebody else has made first would have its triggers run in the
+# name of the mirror's owner.
+sql(<<'SQL');
+CREATE ROLE mallory;
+GRANT CREATE ON SCHEMA topics TO mallory;
+SET SESSION AUTHORIZATION mallory;
+SELECT eventlog.create_topic('trap.user', 1, key_type => 'bytea', value_type => 'bytea');
+GRANT INSERT ON topics."trap.user" TO PUBLIC;
+RESET SESSION AUTHORIZATION;
+SELECT eventlog.create_mirror('trap', 'kafka', 'in', 'trap.\&', '^user$', '{"create.topic": true}');
+SQL
+wait_for_state($node, 'trap', 'failed', 'a topic that belongs to somebody else is no target');
+like(sql(q{SELECT last_error FROM eventlog.mirrors WHERE name = 'trap'}), qr/belongs to another role/, 'the view says so');
+is(sql('SELECT count(*) FROM topics."trap.user"'), 0, 'and nothing got there');
+sql(q{SELECT eventlog.drop_mirror('trap')});
+
+# ---- patterns ----
+
+sql(<<'SQL');
+SELECT eventlog.create_mirror('pattern', 'kafka', 'out', '^p\.(.*)$', 'kp.\1', '{"create.topic": true, "topics.refresh.interval.ms": 1000}');
+SELECT eventlog.create_topic('p.one', 1, key_type => 'text', value_type => 'text');
+SELECT eventlog.produce('p.one', 'k', 'v');
+SQL
+ok($node->poll_query_until('postgres', q{SELECT topics = 1 AND records = 1 AND state = 'streaming' FROM eventlog.mirrors WHERE name = 'pattern'}),
+	'an outgoing pattern takes topics that are made later');
+sql(q{SELECT eventlog.drop_topic('p.one')});
+ok($node->poll_query_until('postgres', q{SELECT topics = 0 AND state = 'streaming' FROM eventlog.mirrors WHERE name = 'pattern'}),
+	'and forgets those that are dropped');
+sql(q{SELECT eventlog.drop_mirror('pattern')});
+
 # ---- a broker that is away ----
 
 broker_stop();
