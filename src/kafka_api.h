@@ -411,7 +411,7 @@ typedef struct EventlogKafkaApi
 
 	/*
 	 * Where partitions begin and end.  Result: offsets(), the log start in
-	 * "offset", in "high" the last stable offset.
+	 * "offset", in "high" the high watermark.
 	 */
 	bool		(*start_watermarks)(EventlogKafkaClient *client,
 									 const EventlogKafkaOffset *partitions, int count,

@@ -86,6 +86,7 @@ eventlog_mirror_out_close(EventlogMirrorOut *out)
 		pfree(out->saved);
 		pfree(out->exact);
 		pfree(out->moved_at);
+		pfree(out->paired);
 	}
 	pfree(out);
 }
@@ -217,6 +218,11 @@ op_failed(EventlogMirrorOut *out, const EventlogKafkaError *error)
 			eventlog_out_ask_for_letters(out);
 		return;
 	}
+	if (out->state == OUT_PAIRING && !error->fatal)
+	{
+		out->state = OUT_READY; /* another time, then */
+		return;
+	}
 	if (out->state == OUT_COMMITTING && out->api->delivery_failure(out->client, &failure))
 	{
 		if (!eventlog_out_is_refusal(out, &failure))
@@ -288,6 +294,9 @@ op_done(EventlogMirrorOut *out, TimestampTz now)
 		case OUT_COMMITTING:
 			eventlog_out_committed(out, now);
 			break;
+		case OUT_PAIRING:
+			eventlog_out_take_ends(out);
+			break;
 		case OUT_CLOSED:
 		case OUT_READY:
 			break;
@@ -355,6 +364,8 @@ eventlog_mirror_out_step(EventlogMirrorOut *out, TimestampTz now, int64 *wait_ms
 			if (eventlog_out_begin_transaction(out))
 				eventlog_out_start_commit(out);
 		}
+		else if (eventlog_out_pairs_are_due(out, now, false))
+			eventlog_out_ask_for_ends(out, now);
 		else if (out->in_transaction || eventlog_mirror_out_has_news(out))
 			eventlog_out_send_records(out, now, wait_ms);
 		else if (eventlog_out_keep_is_due(out, now))
@@ -377,6 +388,11 @@ eventlog_mirror_out_step(EventlogMirrorOut *out, TimestampTz now, int64 *wait_ms
 				return;
 			}
 			memcpy(out->position, out->sent, sizeof(int64) * out->npartitions);
+			if (out->paired_at < out->used_at && eventlog_out_pairs_are_due(out, now, true))
+			{
+				eventlog_out_ask_for_ends(out, now);
+				return;
+			}
 			eventlog_out_save_positions(out, now);
 			eventlog_out_close_client(out);
 		}

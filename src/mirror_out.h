@@ -40,7 +40,8 @@ typedef enum OutState
 	OUT_CREATE_LETTERS,
 	OUT_COMMITTED,				/* asking for the group's positions */
 	OUT_READY,					/* a transaction may be open */
-	OUT_COMMITTING
+	OUT_COMMITTING,
+	OUT_PAIRING					/* asking where Kafka's partitions end */
 } OutState;
 
 struct EventlogMirrorOut
@@ -82,6 +83,8 @@ struct EventlogMirrorOut
 	 */
 	bool	   *exact;
 	TimestampTz *moved_at;		/* when the position was set last */
+	int64	   *paired;			/* positions of the last pairs of offsets; -1: none */
+	TimestampTz paired_at;		/* when they were kept */
 	bool		known;			/* positions are */
 	bool		restart;		/* to begin where resume_mirror() has said, and not
 								 * yet committed */
@@ -143,6 +146,9 @@ extern void eventlog_out_send_records(EventlogMirrorOut *out, TimestampTz now, i
 extern void eventlog_out_save_positions(EventlogMirrorOut *out, TimestampTz now);
 extern void eventlog_out_save_position(EventlogMirrorOut *out, int p, int64 position, bool exact);
 extern void eventlog_out_forget_restart(EventlogMirrorOut *out, TimestampTz now);
+extern bool eventlog_out_pairs_are_due(const EventlogMirrorOut *out, TimestampTz now, bool leaving);
+extern void eventlog_out_ask_for_ends(EventlogMirrorOut *out, TimestampTz now);
+extern void eventlog_out_take_ends(EventlogMirrorOut *out);
 extern void eventlog_out_streaming(EventlogMirrorOut *out);
 extern void eventlog_out_committed(EventlogMirrorOut *out, TimestampTz now);
 

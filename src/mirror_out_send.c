@@ -279,8 +279,10 @@ eventlog_out_get_topic(EventlogMirrorOut *out)
 			repalloc(out->exact, sizeof(bool) * n);
 		out->moved_at = out->moved_at == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(TimestampTz) * n) :
 			repalloc(out->moved_at, sizeof(TimestampTz) * n);
+		out->paired = out->paired == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n) :
+			repalloc(out->paired, sizeof(int64) * n);
 		for (int p = 0; p < n; p++)
-			out->end[p] = -1;
+			out->end[p] = out->paired[p] = -1;
 		out->npartitions = n;
 		out->known = false;
 	}
@@ -456,6 +458,72 @@ eventlog_out_save_positions(EventlogMirrorOut *out, TimestampTz now)
 	}
 	if (any)
 		CommitTransactionCommand();
+}
+
+/*
+ * Pairs of offsets, for consumers that move.  What was sent before our position
+ * lies before the end of Kafka's partition, and what is sent from there on will
+ * lie behind it, whoever else writes there; but that is so only while nothing is
+ * on its way.  So the end is asked for between two transactions, once in a
+ * while, and before the client is closed (leaving).
+ */
+bool
+eventlog_out_pairs_are_due(const EventlogMirrorOut *out, TimestampTz now, bool leaving)
+{
+	const EventlogMirrorConfig *config = out->pair->mirror->config;
+
+	if (out->in_transaction || config->repartition || out->target_partitions != out->npartitions ||
+		(!leaving && now - out->paired_at < config->sync_ms * INT64CONST(1000)))
+		return false;
+	for (int p = 0; p < out->npartitions; p++)
+		if (out->position[p] != out->paired[p])
+			return true;
+	return false;
+}
+
+void
+eventlog_out_ask_for_ends(EventlogMirrorOut *out, TimestampTz now)
+{
+	EventlogKafkaOffset *partitions = palloc0(sizeof(EventlogKafkaOffset) * out->npartitions);
+	EventlogKafkaError error = {0};
+
+	for (int p = 0; p < out->npartitions; p++)
+	{
+		partitions[p].topic = out->pair->kafka_topic;
+		partitions[p].partition = p;
+	}
+	out->paired_at = now;
+	out->state = OUT_PAIRING;
+	if (!out->api->start_watermarks(out->client, partitions, out->npartitions, OP_TIMEOUT_MS, &error))
+		eventlog_out_fail_by_kafka(out, "could not ask for the ends of partitions", &error);
+	pfree(partitions);
+}
+
+void
+eventlog_out_take_ends(EventlogMirrorOut *out)
+{
+	int			count;
+	const EventlogKafkaOffset *ends = out->api->offsets(out->client, &count);
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	for (int p = 0; p < Min(out->npartitions, count); p++)
+	{
+		EventlogMirrorPosition position = {
+			.topic = unconstify(char *, out->pair->topic),
+			.kafka_topic = unconstify(char *, out->pair->kafka_topic),
+			.partition = p,
+			.record_offset = out->position[p],
+			.kafka_offset = ends[p].high,
+			.epoch = -1
+		};
+
+		if (out->position[p] != out->paired[p])
+			eventlog_mirror_sync_add(out->pair->mirror->id, &position);
+		out->paired[p] = out->position[p];
+	}
+	CommitTransactionCommand();
+	out->state = OUT_READY;
 }
 
 void

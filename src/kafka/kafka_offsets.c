@@ -108,20 +108,21 @@ take_list(EventlogKafkaClient *client, const rd_kafka_topic_partition_list_t *li
  * isolation level read_committed the answer has no transaction pending.
  */
 static rd_kafka_t *
-open_reader(EventlogKafkaClient *client)
+open_reader(EventlogKafkaClient *client, const char *group, const char *isolation)
 {
 	EventlogKafkaOp *op = &client->op;
 	rd_kafka_conf_t *conf = rd_kafka_conf_dup(client->group_conf);
 	rd_kafka_t *reader = NULL;
 	char		text[256];
 
-	if (rd_kafka_conf_set(conf, "group.id", op->group, text, sizeof(text)) == RD_KAFKA_CONF_OK)
+	if (rd_kafka_conf_set(conf, "group.id", group, text, sizeof(text)) == RD_KAFKA_CONF_OK &&
+		rd_kafka_conf_set(conf, "isolation.level", isolation, text, sizeof(text)) == RD_KAFKA_CONF_OK)
 		reader = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof(text));
 	if (reader == NULL)
 	{
 		rd_kafka_conf_destroy(conf);
 		eventlog_kafka_set_error(client, &op->error, RD_KAFKA_RESP_ERR__INVALID_ARG,
-								 "committed offsets: %s", text);
+								 "%s", text);
 	}
 	return reader;
 }
@@ -150,7 +151,7 @@ bool
 eventlog_kafka_ask_group(EventlogKafkaClient *client, rd_kafka_topic_partition_list_t **result)
 {
 	EventlogKafkaOp *op = &client->op;
-	rd_kafka_t *reader = open_reader(client);
+	rd_kafka_t *reader = open_reader(client, op->group, "read_committed");
 	bool		done = reader == NULL;
 	int			slice;
 
@@ -217,42 +218,45 @@ eventlog_kafka_start_committed(EventlogKafkaClient *client, const char *group,
 /* --- where partitions begin and end --- */
 
 /*
- * librdkafka's function asks for the last stable offset, since its isolation
- * level is read_committed unless told otherwise, with producers too.
+ * librdkafka's function asks for the last stable offset if the isolation level
+ * is read_committed, as it is unless told otherwise, with producers too.  That
+ * may lie before records of a transaction that has just been committed, so a
+ * consumer that is there as long as the question asks for the high watermark.
  */
 static void
 run_watermarks(EventlogKafkaClient *client)
 {
 	EventlogKafkaOp *op = &client->op;
+	rd_kafka_t *reader = open_reader(client, "pg_eventlog", "read_uncommitted");
 	int			i = 0;
 	int			slice;
 
-	while (i < op->noffsets && (slice = eventlog_kafka_op_slice(client, SLICE)) > 0)
+	if (reader == NULL)
+		return;
+	while (i < op->noffsets && !op->error.fatal && (slice = eventlog_kafka_op_slice(client, SLICE)) > 0)
 	{
 		EventlogKafkaOffset *o = &op->offsets[i];
 		int64_t		low;
 		int64_t		high;
 		rd_kafka_resp_err_t err;
 
-		err = rd_kafka_query_watermark_offsets(client->rk, o->topic, o->partition, &low, &high,
-											   slice);
+		err = rd_kafka_query_watermark_offsets(reader, o->topic, o->partition, &low, &high, slice);
 		o->offset = err ? -1 : low;
 		o->high = err ? -1 : high;
 		o->code = err;
 		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
 			eventlog_kafka_set_error(client, &op->error, err, "topic \"%s\", partition %d: %s",
 									 o->topic, o->partition, rd_kafka_err2str(err));
-		if (op->error.fatal)
-			return;
-		if (err == RD_KAFKA_RESP_ERR_NO_ERROR || !op->error.retriable)
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR || (!op->error.retriable && !op->error.fatal))
 		{
 			memset(&op->error, 0, sizeof(op->error));
 			i++;
 		}
-		else
+		else if (!op->error.fatal)
 			eventlog_kafka_op_pause(client, PAUSE);
 	}
-	if (i < op->noffsets)
+	rd_kafka_destroy_flags(reader, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	if (i < op->noffsets && !op->error.fatal)
 		eventlog_kafka_op_expired(client, "watermarks");
 }
 
