@@ -176,6 +176,9 @@ extern void eventlog_mirror_position_set(int32 id, const EventlogMirrorPosition 
  */
 extern void eventlog_mirror_sync_add(int32 id, const EventlogMirrorPosition *position);
 
+/* Forget all pairs of a mirror. */
+extern void eventlog_mirror_syncs_forget(int32 id);
+
 /*
  * The pair to use for a consumer of one side, at *record_offset or, if that is
  * negative, at *kafka_offset: both are set.  The newest pair that is not past

@@ -88,6 +88,7 @@ eventlog_mirror_in_close(EventlogMirrorIn *in)
 		pfree(mirror->end);
 		pfree(mirror->pending);
 		pfree(mirror->has_records);
+		pfree(mirror->paired);
 	}
 	pfree(in->mirrors);
 	pfree(in);
@@ -446,6 +447,7 @@ eventlog_mirror_in_step(EventlogMirrorIn *in, TimestampTz now, int64 *wait_ms)
 	}
 	if (in->client != NULL && in->state == IN_READY)
 	{
+		eventlog_in_keep_idle_pairs(in, now);
 		for (int i = 0; i < in->nmirrors; i++)
 		{
 			Incoming   *mirror = &in->mirrors[i];

@@ -43,7 +43,9 @@ typedef struct Incoming
 	int64		records;		/* of the batch in work */
 	int64		bytes;
 	bool	   *has_records;	/* the batch in work has some, by partition */
+	bool	   *paired;			/* there is a pair of offsets, by partition */
 	TimestampTz synced_at;		/* when pairs of offsets were kept */
+	bool		unpaired;		/* records have come since then */
 	EventlogTopic *topic;		/* in the transaction in work */
 	EventlogTopic *letters;		/* the dead-letter topic; as "topic" */
 	int64		nletters;		/* of the batch in work */
@@ -90,6 +92,7 @@ extern void eventlog_in_take_start(EventlogMirrorIn *in, Incoming *mirror);
 /* --- mirror_in_append.c --- */
 
 extern void eventlog_in_take_out(EventlogMirrorIn *in, Incoming *mirror);
+extern void eventlog_in_keep_idle_pairs(EventlogMirrorIn *in, TimestampTz now);
 extern void eventlog_in_take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch);
 
 #endif							/* EVENTLOG_MIRROR_IN_H */

@@ -12,6 +12,7 @@
 
 #include "compat.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -23,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "guc.h"
+#include "log_storage.h"
 #include "mirror_in.h"
 #include "payload.h"
 #include "produce.h"
@@ -217,20 +219,36 @@ eventlog_in_take_out(EventlogMirrorIn *in, Incoming *mirror)
 	pfree(partitions);
 }
 
+/* Offset in Kafka of the batch's first record of a partition; -1: it has none. */
+static int64
+first_of_batch(const EventlogMirrorIn *in, const Incoming *mirror, int32 partition)
+{
+	for (int i = 0; i < in->batch->count; i++)
+	{
+		const EventlogKafkaMessage *message = &in->batch->messages[i];
+
+		if (message->kind == EVENTLOG_KAFKA_RECORD && message->partition == partition &&
+			&in->mirrors[message->tag] == mirror)
+			return message->record.offset;
+	}
+	return -1;
+}
+
 /*
  * Keep pairs of offsets, of the records after those of the batch, so that
- * consumers can be moved from one side to the other.
+ * consumers can be moved from one side to the other; at first also of where the
+ * batch begins.
  */
 static void
-keep_pairs(Incoming *mirror)
+keep_pairs(const EventlogMirrorIn *in, Incoming *mirror)
 {
 	const EventlogMirrorPair *pair = mirror->pair;
 	TimestampTz now = GetCurrentTimestamp();
 	EventlogTopic *topic = mirror->topic;
 	Oid		   *leaves;
+	bool		due = now - mirror->synced_at >= pair->mirror->config->sync_ms * INT64CONST(1000);
 
-	if (topic == NULL || pair->mirror->config->repartition ||
-		now - mirror->synced_at < pair->mirror->config->sync_ms * INT64CONST(1000))
+	if (topic == NULL || pair->mirror->config->repartition)
 		return;
 	leaves = eventlog_topic_copy_leaves(topic);
 	for (int p = 0; p < Min(mirror->npartitions, topic->npartitions); p++)
@@ -239,27 +257,95 @@ keep_pairs(Incoming *mirror)
 			.topic = unconstify(char *, pair->topic),
 			.kafka_topic = unconstify(char *, pair->kafka_topic),
 			.partition = p,
-			.kafka_offset = mirror->pending[p],
 			.epoch = -1
 		};
 		EventlogRange *ranges;
+		int64		begin = PG_INT64_MAX;
+		int64		end = -1;
 		int			n;
 
-		if (!mirror->has_records[p])
+		if (!mirror->has_records[p] || (mirror->paired[p] && !due))
 			continue;
 		eventlog_produce_flush_all();
-		position.record_offset = -1;
 		n = eventlog_produce_ranges(&ranges);
 		for (int i = 0; i < n; i++)
 		{
-			if (ranges[i].leaf == leaves[p])
-				position.record_offset = Max(position.record_offset, ranges[i].last_offset + 1);
+			if (ranges[i].leaf != leaves[p])
+				continue;
+			begin = Min(begin, ranges[i].first_offset);
+			end = Max(end, ranges[i].last_offset + 1);
 		}
-		if (position.record_offset >= 0)
+		if (end < 0)
+			continue;
+		if (!mirror->paired[p])
+		{
+			position.record_offset = begin;
+			position.kafka_offset = first_of_batch(in, mirror, p);
 			eventlog_mirror_sync_add(pair->mirror->id, &position);
+			mirror->paired[p] = true;
+		}
+		position.record_offset = end;
+		position.kafka_offset = mirror->pending[p];
+		eventlog_mirror_sync_add(pair->mirror->id, &position);
 	}
 	pfree(leaves);
+	if (!due)
+		return;
 	mirror->synced_at = now;
+	mirror->unpaired = false;
+}
+
+/*
+ * The same where nothing comes any more: what has been mirrored is before the
+ * end of our log, and what is to come will be behind it, whoever else produces.
+ */
+static void
+keep_idle_pairs(Incoming *mirror)
+{
+	EventlogTopic *topic;
+	Oid		   *leaves;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	topic = eventlog_topic_by_name(mirror->pair->topic, false);
+	leaves = eventlog_topic_copy_leaves(topic);
+	for (int p = 0; p < Min(mirror->npartitions, topic->npartitions); p++)
+	{
+		EventlogMirrorPosition position = {
+			.topic = unconstify(char *, mirror->pair->topic),
+			.kafka_topic = unconstify(char *, mirror->pair->kafka_topic),
+			.partition = p,
+			.kafka_offset = mirror->position[p],
+			.epoch = -1
+		};
+		Relation	leaf = table_open(leaves[p], AccessShareLock);
+		EventlogMetaHead meta;
+		uint32		layout;
+
+		eventlog_storage_read_meta(leaf, &meta, &layout);
+		position.record_offset = meta.next_offset;
+		eventlog_mirror_sync_add(mirror->pair->mirror->id, &position);
+		table_close(leaf, AccessShareLock);
+	}
+	CommitTransactionCommand();
+}
+
+void
+eventlog_in_keep_idle_pairs(EventlogMirrorIn *in, TimestampTz now)
+{
+	for (int i = 0; i < in->nmirrors; i++)
+	{
+		Incoming   *mirror = &in->mirrors[i];
+
+		if (!mirror->unpaired || !mirror->assigned || mirror->npartitions == 0 ||
+			now - mirror->synced_at < mirror->pair->mirror->config->sync_ms * INT64CONST(1000))
+			continue;
+		in->at_work = mirror;
+		keep_idle_pairs(mirror);
+		in->at_work = NULL;
+		mirror->synced_at = now;
+		mirror->unpaired = false;
+	}
 }
 
 /*
@@ -287,7 +373,9 @@ save_positions(EventlogMirrorIn *in, Incoming *mirror)
 		if (mirror->pending[p] >= 0)
 			check_position(in, mirror, p);
 
-	keep_pairs(mirror);
+	if (mirror->records > 0 && !mirror->pair->mirror->config->repartition)
+		mirror->unpaired = true;
+	keep_pairs(in, mirror);
 	memset(mirror->has_records, 0, sizeof(bool) * mirror->npartitions);
 	for (int p = 0; p < mirror->npartitions; p++)
 	{
@@ -467,6 +555,9 @@ eventlog_mirror_in_fail(EventlogMirrorIn *in, const char *message)
 	}
 	for (int i = 0; i < in->nmirrors; i++)
 	{
+		/* pairs that were rolled back are none */
+		if (in->mirrors[i].npartitions > 0)
+			memset(in->mirrors[i].paired, 0, sizeof(bool) * in->mirrors[i].npartitions);
 		if (in->mirrors[i].assigned)
 			set_back(in, &in->mirrors[i]);
 	}

@@ -185,11 +185,13 @@ eventlog_in_take_partitions(EventlogMirrorIn *in, Incoming *mirror, const Eventl
 		pfree(mirror->pending);
 		pfree(mirror->end);
 		pfree(mirror->has_records);
+		pfree(mirror->paired);
 	}
 	mirror->npartitions = n;
 	mirror->position = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
 	mirror->end = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
 	mirror->has_records = MemoryContextAllocZero(TopMemoryContext, sizeof(bool) * n);
+	mirror->paired = MemoryContextAllocZero(TopMemoryContext, sizeof(bool) * n);
 	mirror->pending = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
 	ours = palloc(sizeof(int64) * n);
 	eventlog_mirror_pair_load(mirror->pair, n, ours, mirror->position);

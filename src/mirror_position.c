@@ -142,6 +142,17 @@ eventlog_mirror_sync_add(int32 id, const EventlogMirrorPosition *position)
 	CommandCounterIncrement();
 }
 
+void
+eventlog_mirror_syncs_forget(int32 id)
+{
+	Oid			types[1] = {INT4OID};
+	Datum		values[1] = {Int32GetDatum(id)};
+
+	eventlog_catalog_sql_execute("mirror", "mirrors",
+								 "DELETE FROM eventlog.mirror_sync WHERE mirror OPERATOR(pg_catalog.=) $1",
+								 1, types, values, NULL);
+}
+
 /* ---- reading ---- */
 
 static int64

@@ -303,6 +303,8 @@ eventlog_resume_mirror(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("a mirror of a pattern cannot start at explicit offsets")));
 		eventlog_mirror_set_restart(mirror->id, start_text(&begin, given));
+		/* one side may have begun anew */
+		eventlog_mirror_syncs_forget(mirror->id);
 	}
 	else if (mirror->stopped != NULL && strncmp(mirror->stopped, "diverged", 8) == 0)
 		ereport(ERROR,

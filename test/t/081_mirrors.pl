@@ -81,6 +81,52 @@ close_sessions($open);
 wait_for_records($node, 'text.back', 5, 'what stood behind it arrives when it is rolled back');
 same_topics($node, 'text', 'text.back', 'rolled-back transactions and savepoints');
 
+# ---- offsets ----
+
+# Pairs of offsets of both sides, and groups that are moved by them: what a group
+# has not read, it finds there; in both directions of both kinds of mirrors.
+sql(<<SQL);
+SELECT eventlog.create_topic('moving', 2, key_type => 'text', value_type => 'text');
+SELECT eventlog.create_topic('moving.back', 2, key_type => 'text', value_type => 'text');
+SELECT eventlog.create_mirror('moving.out', 'kafka', 'out', 'moving', 'moving', '{"create.topic": true, "offset.sync.interval.ms": 100}');
+SQL
+wait_for_state($node, 'moving.out', 'streaming');
+sql(q{SELECT eventlog.create_mirror('moving.in', 'kafka', 'in', 'moving.back', 'moving', '{"offset.sync.interval.ms": 100}')});
+foreach my $round (1 .. 3)
+{
+	# aborted and empty ends make offsets differ
+	sql(q{SELECT count(eventlog.produce('moving', 'k' || i, 'value', partition => i % 2)) FROM generate_series(1, 100) i});
+	wait_for_records($node, 'moving.back', 100 * $round);
+	foreach my $mirror (qw(moving.out moving.in))
+	{
+		ok($node->poll_query_until('postgres', qq{
+			SELECT count(*) = 2 FROM eventlog.mirror_offsets('$mirror') WHERE topic_offset = 50 * $round}),
+			"pairs of $mirror reach the end of what was mirrored, $round");
+	}
+}
+is(sql(q{SELECT count(*) FROM eventlog.mirror_offsets('moving.in') o
+	WHERE NOT EXISTS (SELECT FROM eventlog.mirror_offsets('moving.out') p
+		WHERE p.source_partition = o.source_partition AND p.topic_offset = o.topic_offset
+			AND p.kafka_topic_offset >= o.kafka_topic_offset)}), 0,
+	'both mirrors know the same pairs, of control records apart');
+foreach my $topic (qw(moving moving.back))
+{
+	my $mirror = $topic eq 'moving' ? 'moving.out' : 'moving.in';
+
+	# at the beginning, in the middle and at the end
+	foreach my $offset (0, 77, 150)
+	{
+		sql("SELECT eventlog.create_group('there', '$topic')") if $offset == 0;
+		sql("SELECT eventlog.reset_offsets('there', '$topic', 'offset', '$offset')");
+		my $there = sql("SELECT string_agg(partition || ' ' || kafka_topic_offset, ',' ORDER BY partition) FROM eventlog.mirror_group('$mirror', 'there', 'kafka')");
+		my $group = sql("SELECT string_agg(partition || ' ' || topic_offset, ',' ORDER BY partition) FROM eventlog.mirror_group('$mirror', 'there', 'here')");
+		my %here = map { split ' ' } split /,/, $group;
+
+		ok(keys %here == 2 && !(grep { $_ > $offset } values %here), "$mirror: a group at $offset skips nothing there and back: $there, $group");
+		ok(!(grep { $_ != $offset } values %here), "$mirror: and repeats nothing at $offset") if $offset != 77;
+	}
+}
+
 # ---- pausing ----
 
 sub fill_text
