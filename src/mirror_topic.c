@@ -21,6 +21,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/formatting.h"
 #include "utils/syscache.h"
 
 #include "capture_start.h"
@@ -118,6 +119,45 @@ server_hosts(const char *name)
 	return NULL;
 }
 
+/* Brokers of a list, each as host:port in lower case. */
+static List *
+split_hosts(const char *hosts)
+{
+	List	   *result = NIL;
+	char	   *copy = str_tolower(hosts, strlen(hosts), C_COLLATION_OID);
+	char	   *rest = NULL;
+
+	for (char *host = strtok_r(copy, ", ", &rest); host != NULL; host = strtok_r(NULL, ", ", &rest))
+	{
+		char	   *scheme = strstr(host, "://");
+		char	   *port;
+
+		if (scheme != NULL)
+			host = scheme + 3;
+		port = strrchr(host, ':');
+		if (port == NULL || strchr(port, ']') != NULL)
+			host = psprintf("%s:9092", host);
+		result = lappend(result, host);
+	}
+	return result;
+}
+
+static bool
+have_common_broker(const char *a, const char *b)
+{
+	List	   *hosts_b = split_hosts(b);
+	ListCell   *la;
+	ListCell   *lb;
+
+	foreach(la, split_hosts(a))
+	{
+		foreach(lb, hosts_b)
+			if (strcmp(lfirst(la), lfirst(lb)) == 0)
+				return true;
+	}
+	return false;
+}
+
 /* Are they one cluster, as far as can be told without asking it? */
 static bool
 same_cluster(const char *a, const char *b)
@@ -129,7 +169,7 @@ same_cluster(const char *a, const char *b)
 		return true;
 	hosts_a = server_hosts(a);
 	hosts_b = server_hosts(b);
-	return hosts_a != NULL && hosts_b != NULL && pg_strcasecmp(hosts_a, hosts_b) == 0;
+	return hosts_a != NULL && hosts_b != NULL && have_common_broker(hosts_a, hosts_b);
 }
 
 /* Does the mirror take this pair of topics? */

@@ -148,7 +148,7 @@ SELECT eventlog.drop_mirror('nobody');
 -- another server for the same cluster.
 RESET ROLE;
 ALTER TABLE mirror_test."mirror.a" OWNER TO mirror_user;
-CREATE SERVER kafka2 FOREIGN DATA WRAPPER eventlog_kafka OPTIONS ("bootstrap.servers" 'localhost:1');
+CREATE SERVER kafka2 FOREIGN DATA WRAPPER eventlog_kafka OPTIONS ("bootstrap.servers" 'elsewhere, SSL://LOCALHOST:1');
 CREATE SERVER kafka3 FOREIGN DATA WRAPPER eventlog_kafka OPTIONS ("bootstrap.servers" 'localhost:3');
 GRANT USAGE ON FOREIGN SERVER kafka2, kafka3 TO mirror_user;
 SET ROLE mirror_user;
