@@ -479,7 +479,8 @@ answer_request(StringInfo answer)
 	}
 	if (!done)
 	{
-		api->poll(client);
+		if (client != NULL)
+			api->poll(client);
 		put_error(answer, &error);
 	}
 	appendStringInfoChar(answer, '}');

@@ -116,6 +116,13 @@ SELECT eventlog.mirror_group('m', 'g', 'kafka', 'pg_eventlog-g');
 SELECT eventlog.mirror_group('m', 'g', 'there');
 
 SELECT eventlog.drop_mirror('m');
+
+-- Options with which no client can be opened.  Each user has a mapping of his own.
+RESET ROLE;
+ALTER SERVER cluster OPTIONS (ADD "security.protocol" 'ssl');
+SET ROLE mirror_user;
+CREATE USER MAPPING FOR mirror_user SERVER cluster OPTIONS ("ssl.key.pem" '-----BEGIN PRIVATE KEY-----hush');
+SELECT ok, error IS NOT NULL AS error, error ~ 'hush' AS told FROM eventlog.kafka_check('cluster');
 RESET ROLE;
 SELECT eventlog.drop_topic('mirror.objects');
 SELECT eventlog.drop_topic('mirror.stranger');
