@@ -271,13 +271,59 @@ client_new(EventlogKafkaError *error)
 	return client;
 }
 
+/*
+ * librdkafka's instance.  The configuration becomes its own, or is freed.
+ *
+ * When rd_kafka_new() fails, as with a key that is none, and there is an
+ * interceptor, the configuration has been freed by half (2.0 at least), and
+ * cannot be touched any more: it is lost.  So that this does not happen with
+ * each attempt, those after the first are tried without the interceptor, which
+ * a duplicate does not have.
+ */
+static rd_kafka_t *
+start_instance(EventlogKafkaClient *client, rd_kafka_conf_t *conf, EventlogKafkaError *error)
+{
+	static bool has_failed = false;
+	rd_kafka_type_t type = client->kind == EVENTLOG_KAFKA_CONSUMER ? RD_KAFKA_CONSUMER :
+		RD_KAFKA_PRODUCER;
+	bool		intercepted = client->kind == EVENTLOG_KAFKA_PRODUCER;
+	rd_kafka_t *rk;
+	char		text[512];
+
+	if (intercepted && has_failed)
+	{
+		rd_kafka_conf_t *trial = rd_kafka_conf_dup(conf);
+
+		rk = rd_kafka_new(type, trial, text, sizeof(text));
+		if (rk == NULL)
+		{
+			eventlog_kafka_set_error(NULL, error, rd_kafka_last_error(),
+									 "could not start librdkafka: %s", text);
+			rd_kafka_conf_destroy(trial);
+			rd_kafka_conf_destroy(conf);
+			return NULL;
+		}
+		rd_kafka_destroy(rk);
+		has_failed = false;
+	}
+	rk = rd_kafka_new(type, conf, text, sizeof(text));
+	if (rk != NULL)
+		return rk;
+	eventlog_kafka_set_error(NULL, error, rd_kafka_last_error(),
+							 "could not start librdkafka: %s", text);
+	if (intercepted)
+		has_failed = true;
+	else
+		rd_kafka_conf_destroy(conf);
+	return NULL;
+}
+
 static EventlogKafkaClient *
 client_open(const EventlogKafkaOpen *how, EventlogKafkaError *error)
 {
 	EventlogKafkaClient *client = client_new(error);
 	bool		consumer = how->kind == EVENTLOG_KAFKA_CONSUMER;
 	rd_kafka_conf_t *conf;
-	char		text[384];
 
 	if (client == NULL)
 		return NULL;
@@ -285,16 +331,7 @@ client_open(const EventlogKafkaOpen *how, EventlogKafkaError *error)
 	client->transactional = how->kind == EVENTLOG_KAFKA_PRODUCER && how->transactional_id != NULL;
 	conf = make_conf(client, how, error);
 	if (conf != NULL)
-	{
-		client->rk = rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER,
-								  conf, text, sizeof(text));
-		if (client->rk == NULL)
-		{
-			rd_kafka_conf_destroy(conf);
-			eventlog_kafka_set_error(NULL, error, rd_kafka_last_error(),
-									 "could not start librdkafka: %s", text);
-		}
-	}
+		client->rk = start_instance(client, conf, error);
 	if (client->rk == NULL)
 	{
 		eventlog_kafka_client_free(client);

@@ -223,6 +223,24 @@ like(sql(q{SELECT last_error FROM eventlog.mirrors WHERE name = 'trap'}), qr/bel
 is(sql('SELECT count(*) FROM topics."trap.user"'), 0, 'and nothing got there');
 sql(q{SELECT eventlog.drop_mirror('trap')});
 
+# Options with which no client can be opened, again and again; what is secret in
+# them is told nowhere.
+sql(<<'SQL');
+CREATE SERVER unusable FOREIGN DATA WRAPPER eventlog_kafka OPTIONS ("bootstrap.servers" 'localhost:1', "security.protocol" 'ssl');
+CREATE USER MAPPING FOR CURRENT_USER SERVER unusable OPTIONS ("ssl.key.pem" '-----BEGIN PRIVATE KEY-----hush');
+SELECT eventlog.create_mirror('key.out', 'unusable', 'out', 'text', 'k');
+SELECT eventlog.create_mirror('key.in', 'unusable', 'in', 'text.back', 'k');
+SQL
+foreach my $mirror (qw(key.out key.in))
+{
+	ok($node->poll_query_until('postgres', "SELECT state = 'failed' AND failures > 2 FROM eventlog.mirrors WHERE name = '$mirror'"),
+		"options with which no client can be opened: $mirror fails");
+	is(sql("SELECT last_error ~ 'hush' FROM eventlog.mirrors WHERE name = '$mirror'"), 'f', 'and does not tell the key');
+}
+wait_for_state($node, 'text.out', 'streaming', 'others go on');
+sql(q{SELECT eventlog.drop_mirror('key.out'), eventlog.drop_mirror('key.in')});
+unlike(slurp_file($node->logfile) =~ s/^.*STATEMENT:.*$//mgr, qr/BEGIN PRIVATE KEY-----hush/, 'nor does the log');
+
 # ---- patterns ----
 
 sql(<<'SQL');
