@@ -80,7 +80,7 @@ COMMENT ON COLUMN eventlog.mirror_position.partition IS 'partition of the source
 COMMENT ON COLUMN eventlog.mirror_position.topic IS 'topic here';
 COMMENT ON COLUMN eventlog.mirror_position.record_offset IS 'the next offset here: to send, or to append at';
 COMMENT ON COLUMN eventlog.mirror_position.kafka_offset IS 'the next offset in Kafka: to read, or to be given';
-COMMENT ON COLUMN eventlog.mirror_position.epoch IS 'leader epoch of the source, the timeline here';
+COMMENT ON COLUMN eventlog.mirror_position.epoch IS 'leader epoch of the source; direction out: the timeline, if record_offset is just where Kafka is, else null or -1';
 SELECT pg_catalog.pg_extension_config_dump('eventlog.mirror_position', '');
 
 CREATE TABLE eventlog.mirror_sync (
