@@ -55,14 +55,16 @@ wait_change(EventlogKafkaClient *client, int64 until)
  * Destroy librdkafka's instance.  An open transaction is aborted first: while
  * partitions wait to be registered with it, librdkafka (2.0.2 at least) would
  * send a request as it ends, and fail an assertion when it is refused.  The
- * broker need not answer for that, only librdkafka's own thread.  All that
- * refers to it goes first, or it would
- * wait for that for ever.
+ * broker need not answer for that, only librdkafka's own thread.  An instance
+ * that was fenced sends nothing, and has freed something twice when it was asked
+ * to abort.  All that refers to the instance goes first, or it would wait for
+ * that for ever.
  */
 static void
 destroy(EventlogKafkaClient *client)
 {
-	if (client->in_transaction)
+	if (client->in_transaction &&
+		rd_kafka_fatal_error(client->rk, NULL, 0) == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
 		rd_kafka_error_t *failure = rd_kafka_abort_transaction(client->rk, ABORT_MS);
 
