@@ -575,10 +575,20 @@ test_consumer(const char *brokers)
 	/* what is held survives a seek, and its memory another fetch */
 	at.offset = 0;
 	api->seek(client, &at, 1, &error);
-	while ((first = api->fetch(client, 2, 1000)) == NULL)
+	first = second = NULL;
+	for (i = 0; i < 12000 && first == NULL; i++)
+	{
+		first = api->fetch(client, 2, 1000);
 		usleep(5000);
-	while ((second = api->fetch(client, 2, 1000)) == NULL)
+	}
+	for (i = 0; i < 12000 && second == NULL; i++)
+	{
+		second = api->fetch(client, 2, 1000);
 		usleep(5000);
+	}
+	test_ok(first != NULL && second != NULL, "records come after a seek");
+	if (first == NULL || second == NULL)
+		exit(1);
 	test_ok(first->count == 2 && memcmp(first->messages[1].record.key, "1", 1) == 0 &&
 			memcmp(second->messages[0].record.key, "2", 1) == 0 && first->messages[0].tag == 7,
 			"two batches are held");
