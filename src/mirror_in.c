@@ -75,21 +75,24 @@ close_client(EventlogMirrorIn *in)
 }
 
 void
+eventlog_in_free_partitions(Incoming *mirror)
+{
+	if (mirror->npartitions == 0)
+		return;
+	pfree(mirror->position);
+	pfree(mirror->end);
+	pfree(mirror->pending);
+	pfree(mirror->has_records);
+	pfree(mirror->paired);
+	mirror->npartitions = 0;
+}
+
+void
 eventlog_mirror_in_close(EventlogMirrorIn *in)
 {
 	close_client(in);
 	for (int i = 0; i < in->nmirrors; i++)
-	{
-		Incoming   *mirror = &in->mirrors[i];
-
-		if (mirror->npartitions == 0)
-			continue;
-		pfree(mirror->position);
-		pfree(mirror->end);
-		pfree(mirror->pending);
-		pfree(mirror->has_records);
-		pfree(mirror->paired);
-	}
+		eventlog_in_free_partitions(&in->mirrors[i]);
 	pfree(in->mirrors);
 	pfree(in);
 }
@@ -102,31 +105,13 @@ eventlog_in_fail_mirror(Incoming *mirror, const char *message)
 	eventlog_mirror_pair_failed(mirror->pair, message, mirror->failures, mirror->retry_at);
 }
 
-/*
- * A mirror is not to go on until somebody resumes it.  In a transaction or
- * outside of one.
- */
+/* A mirror is not to go on until somebody resumes it. */
 void
 eventlog_in_stop_mirror(Incoming *mirror, EventlogMirrorPhase phase, const char *message)
 {
-	bool		in_transaction = IsTransactionState();
-
-	if (!in_transaction)
-	{
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-	}
-	eventlog_mirror_set_stopped(mirror->pair->mirror->id, psprintf("%s: %s",
-															   phase == EVENTLOG_MIRROR_DIVERGED ?
-															   "diverged" : "stopped", message));
-	if (!in_transaction)
-		CommitTransactionCommand();
-	ereport(LOG,
-			(errcode(ERRCODE_FDW_ERROR),
-			 errmsg("mirror \"%s\" has stopped: %s", mirror->pair->mirror->name, message)));
+	eventlog_mirror_pair_stop(mirror->pair, phase, message);
 	mirror->retry_at = DT_NOEND;
 	mirror->assigned = false;
-	eventlog_mirror_pair_phase(mirror->pair, phase, message);
 }
 
 /* The client is of no use: all begin anew. */

@@ -77,6 +77,8 @@ struct EventlogMirrorIn
 
 /* --- mirror_in.c --- */
 
+/* What is kept by partition, if any. */
+extern void eventlog_in_free_partitions(Incoming *mirror);
 extern void eventlog_in_fail_mirror(Incoming *mirror, const char *message);
 extern void eventlog_in_stop_mirror(Incoming *mirror, EventlogMirrorPhase phase, const char *message);
 extern void eventlog_in_fail_all(EventlogMirrorIn *in, const char *what, const EventlogKafkaError *error);

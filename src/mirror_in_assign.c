@@ -179,14 +179,7 @@ eventlog_in_take_partitions(EventlogMirrorIn *in, Incoming *mirror, const Eventl
 		in->current++;
 		return;
 	}
-	if (mirror->position != NULL)
-	{
-		pfree(mirror->position);
-		pfree(mirror->pending);
-		pfree(mirror->end);
-		pfree(mirror->has_records);
-		pfree(mirror->paired);
-	}
+	eventlog_in_free_partitions(mirror);
 	mirror->npartitions = n;
 	mirror->position = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
 	mirror->end = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);

@@ -114,22 +114,9 @@ stop(EventlogMirrorOut *out, EventlogMirrorPhase phase, const char *message)
 void
 eventlog_out_stop_for_good(EventlogMirrorOut *out, EventlogMirrorPhase phase, const char *message)
 {
-	bool		in_transaction = IsTransactionState();
-	const char *word = phase == EVENTLOG_MIRROR_DIVERGED ? "diverged" :
-		phase == EVENTLOG_MIRROR_FENCED ? "fenced" : "stopped";
-
-	if (!in_transaction)
-	{
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-	}
-	eventlog_mirror_set_stopped(out->pair->mirror->id, psprintf("%s: %s", word, message));
-	if (!in_transaction)
-		CommitTransactionCommand();
-	ereport(LOG,
-			(errcode(ERRCODE_FDW_ERROR),
-			 errmsg("mirror \"%s\" has stopped: %s", out->pair->mirror->name, message)));
-	stop(out, phase, message);
+	eventlog_mirror_pair_stop(out->pair, phase, message);
+	eventlog_out_close_client(out);
+	out->retry_at = DT_NOEND;
 }
 
 static void

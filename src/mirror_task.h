@@ -52,6 +52,13 @@ extern void eventlog_mirror_pair_phase(EventlogMirrorPair *pair, EventlogMirrorP
 extern void eventlog_mirror_pair_failed(EventlogMirrorPair *pair, const char *message,
 										int failures, TimestampTz due);
 
+/*
+ * The pair's mirror is not to go on, not after a restart either, until somebody
+ * resumes it.  In a transaction or outside of one.
+ */
+extern void eventlog_mirror_pair_stop(EventlogMirrorPair *pair, EventlogMirrorPhase phase,
+									  const char *message);
+
 /* For the views: where a partition is. */
 extern void eventlog_mirror_pair_tell(const EventlogMirrorPair *pair, int32 partition,
 									  int64 position, int64 end);

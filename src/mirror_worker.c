@@ -181,6 +181,27 @@ eventlog_mirror_pair_failed(EventlogMirrorPair *pair, const char *message,
 	tell_phase(pair, EVENTLOG_MIRROR_FAILED, message, failures, due);
 }
 
+void
+eventlog_mirror_pair_stop(EventlogMirrorPair *pair, EventlogMirrorPhase phase, const char *message)
+{
+	bool		in_transaction = IsTransactionState();
+	const char *word = phase == EVENTLOG_MIRROR_DIVERGED ? "diverged" :
+		phase == EVENTLOG_MIRROR_FENCED ? "fenced" : "stopped";
+
+	if (!in_transaction)
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+	}
+	eventlog_mirror_set_stopped(pair->mirror->id, psprintf("%s: %s", word, message));
+	if (!in_transaction)
+		CommitTransactionCommand();
+	ereport(LOG,
+			(errcode(ERRCODE_FDW_ERROR),
+			 errmsg("mirror \"%s\" has stopped: %s", pair->mirror->name, message)));
+	eventlog_mirror_pair_phase(pair, phase, message);
+}
+
 /* Lag and rates of the mirrors, once in a while. */
 static void
 measure(TimestampTz now)
