@@ -238,8 +238,7 @@ typedef enum EventlogKafkaMessageKind
 	/*
 	 * The partition cannot be read on: "code" says why, record.value (of
 	 * value_len bytes) in words, record.offset where.  Nothing more comes from
-	 * it until it is assigned anew, or moved, to the position after the last
-	 * record that was taken.
+	 * it in this client.
 	 */
 	EVENTLOG_KAFKA_TROUBLE
 } EventlogKafkaMessageKind;
@@ -420,7 +419,9 @@ typedef struct EventlogKafkaApi
 	/*
 	 * The first records at or after a time: "offset" is the time (ms) in the
 	 * argument and the offset in the result, -1 if there is none.  Control
-	 * records count, with the time of their commit.
+	 * records count, with the time of their commit.  The times
+	 * EVENTLOG_KAFKA_OFFSET_BEGINNING and _END ask for where the log begins and
+	 * ends; for a consumer it ends where the first open transaction begins.
 	 */
 	bool		(*start_offsets_for_times)(EventlogKafkaClient *client,
 											const EventlogKafkaOffset *times, int count,
@@ -500,35 +501,14 @@ typedef struct EventlogKafkaApi
 	/* --- consuming --- */
 
 	/*
-	 * Add partitions to those that are read.  One that is assigned already is
-	 * moved to the offset.  Nothing blocks: records come when they come.
+	 * Add partitions to those that are read.  Each is assigned once in a
+	 * client's life: to read it from elsewhere, close the client and open
+	 * another.  librdkafka (2.0.2) mixes up what it fetched for the old place
+	 * and the new one when a partition is moved.  Nothing blocks: records come
+	 * when they come.
 	 */
 	bool		(*assign)(EventlogKafkaClient *client, const EventlogKafkaAssign *partitions,
 						   int count, EventlogKafkaError *error);
-
-	/*
-	 * Take partitions away (topic and partition are read).  None of their
-	 * records comes any more.
-	 */
-	bool		(*unassign)(EventlogKafkaClient *client, const EventlogKafkaAssign *partitions,
-							 int count, EventlogKafkaError *error);
-
-	/*
-	 * Stop and go on with partitions, for back-pressure of one among many.
-	 * Records that were fetched before a pause come again after resume.
-	 */
-	bool		(*pause)(EventlogKafkaClient *client, const EventlogKafkaAssign *partitions,
-						  int count, EventlogKafkaError *error);
-	bool		(*resume)(EventlogKafkaClient *client, const EventlogKafkaAssign *partitions,
-						   int count, EventlogKafkaError *error);
-
-	/*
-	 * Move assigned partitions to an offset, for example back to the last
-	 * committed position after a batch that could not be appended.  Records
-	 * from before the seek do not come any more (release batches first).
-	 */
-	bool		(*seek)(EventlogKafkaClient *client, const EventlogKafkaAssign *partitions,
-						 int count, EventlogKafkaError *error);
 
 	/*
 	 * Where an assigned partition ends, open transactions included, as the

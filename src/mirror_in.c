@@ -13,8 +13,8 @@
  * our own.
  *
  * If the records of one mirror cannot be appended, the whole batch is rolled
- * back, that mirror is taken out for a while, and the others are set back to
- * where they were and go on.
+ * back and the consumer closed.  The others go on at once from their positions
+ * with a new one; that mirror later.
  *
  *-------------------------------------------------------------------------
  */
@@ -128,6 +128,18 @@ eventlog_in_fail_all(EventlogMirrorIn *in, const char *what, const EventlogKafka
 		if (in->mirrors[i].retry_at != DT_NOEND)
 			eventlog_mirror_pair_failed(in->mirrors[i].pair, message, in->failures, in->retry_at);
 	}
+}
+
+/*
+ * Go on from the positions in our table, with a new client: one that has read a
+ * partition cannot be moved to another place of it (see assign() in
+ * kafka_api.h).
+ */
+void
+eventlog_in_reopen(EventlogMirrorIn *in)
+{
+	close_client(in);
+	in->retry_at = 0;
 }
 
 void
@@ -268,18 +280,22 @@ take_metadata(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaMetadat
 		in->at_work = NULL;
 		return;
 	}
-	if (mirror->assigned)
-		eventlog_in_take_out(in, mirror);
-	if (topic != NULL)
+	if (topic != NULL && mirror->assigned)
+		eventlog_in_reopen(in);
+	else if (topic != NULL)
 		eventlog_in_take_partitions(in, mirror, topic);
 	else
 	{
+		bool		was_assigned = mirror->assigned;
+
 		snprintf(message, sizeof(message), "topic \"%s\" is not there", mirror->pair->kafka_topic);
 		if (mirror->failures >= GONE_FAILURES && has_positions(mirror))
 			eventlog_in_stop_mirror(mirror, EVENTLOG_MIRROR_STOPPED, message);
 		else
 			eventlog_in_fail_mirror(mirror, message);
 		in->current++;
+		if (was_assigned)
+			eventlog_in_reopen(in);
 	}
 	in->at_work = NULL;
 }
@@ -293,10 +309,11 @@ op_done(EventlogMirrorIn *in, TimestampTz now)
 {
 	const EventlogKafkaMetadata *metadata;
 
-	if (in->state == IN_START)
+	if (in->state == IN_START || in->state == IN_END)
 	{
 		eventlog_in_take_start(in, &in->mirrors[in->current]);
-		eventlog_in_ask_for_partitions(in, now);
+		if (in->state == IN_METADATA)
+			eventlog_in_ask_for_partitions(in, now);
 		return;
 	}
 	metadata = in->api->metadata(in->client);
@@ -312,7 +329,7 @@ op_done(EventlogMirrorIn *in, TimestampTz now)
 			continue;
 		}
 		take_metadata(in, mirror, metadata, now);
-		if (in->state == IN_START || in->client == NULL)
+		if (in->state != IN_METADATA)
 			return;
 	}
 	in->current = 0;
@@ -406,7 +423,7 @@ eventlog_mirror_in_step(EventlogMirrorIn *in, TimestampTz now, int64 *wait_ms)
 			return;
 		}
 	}
-	if (in->state == IN_METADATA || in->state == IN_START)
+	if (in->state == IN_METADATA || in->state == IN_START || in->state == IN_END)
 	{
 		switch (in->api->op_state(in->client, &error))
 		{

@@ -23,7 +23,8 @@ typedef enum InState
 {
 	IN_CLOSED,
 	IN_METADATA,				/* how many partitions are there? */
-	IN_START,					/* where do new mirrors start? */
+	IN_START,					/* where does a new mirror start? */
+	IN_END,						/* ... where there is no record at its time yet? */
 	IN_READY
 } InState;
 
@@ -32,13 +33,12 @@ typedef struct Incoming
 {
 	EventlogMirrorPair *pair;
 	int			npartitions;	/* Kafka's */
-	int64	   *position;		/* next offset of Kafka's, by partition */
+	int64	   *position;		/* next offset of Kafka's, by partition; or
+								 * EVENTLOG_KAFKA_OFFSET_BEGINNING */
 	int64	   *end;			/* of Kafka's log, as told last; -1: not known */
 	bool		in_batch;		/* the batch in work has something of it */
 	int64	   *pending;		/* after the batch in work; -1: unchanged */
-	bool		restart;		/* to begin where resume_mirror() has said, and not
-								 * yet committed */
-	bool		forget_restart; /* the transaction in work forgets that */
+	bool		restart;		/* to begin where resume_mirror() has said */
 	bool		assigned;
 	int64		records;		/* of the batch in work */
 	int64		bytes;
@@ -82,6 +82,7 @@ extern void eventlog_in_free_partitions(Incoming *mirror);
 extern void eventlog_in_fail_mirror(Incoming *mirror, const char *message);
 extern void eventlog_in_stop_mirror(Incoming *mirror, EventlogMirrorPhase phase, const char *message);
 extern void eventlog_in_fail_all(EventlogMirrorIn *in, const char *what, const EventlogKafkaError *error);
+extern void eventlog_in_reopen(EventlogMirrorIn *in);
 extern void eventlog_in_streaming(Incoming *mirror);
 
 /* --- mirror_in_assign.c --- */
@@ -93,7 +94,6 @@ extern void eventlog_in_take_start(EventlogMirrorIn *in, Incoming *mirror);
 
 /* --- mirror_in_append.c --- */
 
-extern void eventlog_in_take_out(EventlogMirrorIn *in, Incoming *mirror);
 extern void eventlog_in_keep_idle_pairs(EventlogMirrorIn *in, TimestampTz now);
 extern void eventlog_in_take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch);
 

@@ -158,8 +158,7 @@ append_carefully(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaMess
  * Why a partition cannot be read on.  That a position is not in Kafka's log is
  * believed of the one that we have asked for only: behind a batch with a wrong
  * checksum librdkafka (2.0.2 at least) reads on at an offset that it takes from
- * whatever bytes are there, and what it says of that may come later than we
- * have set the partition back.
+ * whatever bytes are there.
  */
 static void
 raise_trouble(EventlogMirrorIn *in, const Incoming *mirror, const EventlogKafkaMessage *message)
@@ -178,45 +177,6 @@ raise_trouble(EventlogMirrorIn *in, const Incoming *mirror, const EventlogKafkaM
 			 errmsg("partition %d at offset %lld%s%.*s", message->partition,
 					(long long) message->record.offset, *why != '\0' ? why : ": ",
 					message->record.value_len, message->record.value)));
-}
-
-/* Set a mirror's partitions back to where they were before the batch. */
-static void
-set_back(EventlogMirrorIn *in, Incoming *mirror)
-{
-	EventlogKafkaAssign *partitions = palloc(sizeof(EventlogKafkaAssign) * mirror->npartitions);
-	EventlogKafkaError error = {0};
-	int			n = 0;
-
-	for (int p = 0; p < mirror->npartitions; p++)
-	{
-		if (mirror->pending[p] < 0)
-			continue;
-		partitions[n].topic = mirror->pair->kafka_topic;
-		partitions[n].partition = p;
-		partitions[n].offset = mirror->position[p] >= 0 ? mirror->position[p] : mirror->pending[p];
-		partitions[n++].tag = mirror - in->mirrors;
-		mirror->pending[p] = -1;
-	}
-	if (n > 0 && mirror->assigned && !in->api->seek(in->client, partitions, n, &error))
-		eventlog_in_fail_mirror(mirror, error.message);
-	pfree(partitions);
-}
-
-void
-eventlog_in_take_out(EventlogMirrorIn *in, Incoming *mirror)
-{
-	EventlogKafkaAssign *partitions = palloc0(sizeof(EventlogKafkaAssign) * Max(mirror->npartitions, 1));
-	EventlogKafkaError error = {0};
-
-	for (int p = 0; p < mirror->npartitions; p++)
-	{
-		partitions[p].topic = mirror->pair->kafka_topic;
-		partitions[p].partition = p;
-	}
-	(void) in->api->unassign(in->client, partitions, mirror->npartitions, &error);
-	mirror->assigned = false;
-	pfree(partitions);
 }
 
 /* Offset in Kafka of the batch's first record of a partition; -1: it has none. */
@@ -367,8 +327,6 @@ check_position(EventlogMirrorIn *in, const Incoming *mirror, int p)
 static void
 save_positions(EventlogMirrorIn *in, Incoming *mirror)
 {
-	bool		all = true;
-
 	for (int p = 0; p < mirror->npartitions; p++)
 		if (mirror->pending[p] >= 0)
 			check_position(in, mirror, p);
@@ -378,20 +336,8 @@ save_positions(EventlogMirrorIn *in, Incoming *mirror)
 	keep_pairs(in, mirror);
 	memset(mirror->has_records, 0, sizeof(bool) * mirror->npartitions);
 	for (int p = 0; p < mirror->npartitions; p++)
-	{
-		int64		position = mirror->pending[p];
-
-		/* after a restart, all that is known, so that it can be forgotten */
-		if (position < 0 && mirror->restart)
-			position = mirror->position[p];
-		if (position >= 0)
-			eventlog_mirror_pair_save(mirror->pair, p, -1, position);
-		else
-			all = false;
-	}
-	mirror->forget_restart = mirror->restart && all;
-	if (mirror->forget_restart)
-		eventlog_mirror_set_restart(mirror->pair->mirror->id, NULL);
+		if (mirror->pending[p] >= 0)
+			eventlog_mirror_pair_save(mirror->pair, p, -1, mirror->pending[p]);
 }
 
 /*
@@ -468,8 +414,6 @@ eventlog_in_take_batch(EventlogMirrorIn *in, EventlogKafkaBatch *batch)
 		Incoming   *mirror = &in->mirrors[i];
 		bool		moved = false;
 
-		if (mirror->forget_restart)
-			mirror->restart = mirror->forget_restart = false;
 		if (!mirror->in_batch)
 			continue;
 		mirror->in_batch = false;
@@ -523,43 +467,13 @@ eventlog_mirror_in_fail(EventlogMirrorIn *in, const char *message)
 	}
 
 	/*
-	 * All partitions that have something in the batch are to be set back, those
-	 * too whose turn had not come: at the latest to what it began with.
-	 */
-	for (int i = in->batch != NULL ? in->batch->count - 1 : -1; i >= 0; i--)
-	{
-		const EventlogKafkaMessage *of = &in->batch->messages[i];
-		Incoming   *mirror = &in->mirrors[of->tag];
-
-		if (mirror->assigned && of->partition < mirror->npartitions)
-			mirror->pending[of->partition] = of->record.offset;
-	}
-	if (in->batch != NULL)
-		in->api->release(in->client, in->batch);
-	in->batch = NULL;
-
-	/*
 	 * If a record may be to blame, the next attempt finds out which.
 	 */
 	if (at_record && !stop && guilty->careful_until == 0)
 		guilty->careful_until = GetCurrentTimestamp() + CAREFUL_MS * INT64CONST(1000);
+	else if (stop)
+		eventlog_in_stop_mirror(guilty, phase, message);
 	else
-	{
-		eventlog_in_take_out(in, guilty);
-		for (int p = 0; p < guilty->npartitions; p++)
-			guilty->pending[p] = -1;
-		if (stop)
-			eventlog_in_stop_mirror(guilty, phase, message);
-		else
-			eventlog_in_fail_mirror(guilty, message);
-	}
-	for (int i = 0; i < in->nmirrors; i++)
-	{
-		/* pairs that were rolled back are none */
-		if (in->mirrors[i].npartitions > 0)
-			memset(in->mirrors[i].paired, 0, sizeof(bool) * in->mirrors[i].npartitions);
-		if (in->mirrors[i].assigned)
-			set_back(in, &in->mirrors[i]);
-	}
+		eventlog_in_fail_mirror(guilty, message);
+	eventlog_in_reopen(in);
 }
-

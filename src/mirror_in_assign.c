@@ -85,26 +85,35 @@ assign(EventlogMirrorIn *in, Incoming *mirror)
 	}
 	if (in->api->assign(in->client, partitions, mirror->npartitions, &error))
 	{
+		in->current++;
+		in->state = IN_METADATA;
 		mirror->assigned = true;
 		mirror->look_at = GetCurrentTimestamp() + mirror->pair->mirror->config->refresh_ms * INT64CONST(1000);
 		eventlog_in_streaming(mirror);
 	}
 	else
-		eventlog_in_fail_mirror(mirror, error.message);
+		eventlog_in_fail_all(in, "could not assign partitions", &error);
 	pfree(partitions);
-	in->current++;
-	in->state = IN_METADATA;
 }
 
-/* Where a partition begins that we have no position for. */
-static int64
-start_offset(const EventlogMirrorStart *start, int p)
+/* Where the mirror is to start, as it was created or resumed. */
+static const EventlogMirrorStart *
+start_of(const Incoming *mirror)
 {
-	if (start->kind == EVENTLOG_START_LATEST)
+	const EventlogMirror *def = mirror->pair->mirror;
+
+	return mirror->restart ? def->restart : &def->config->start;
+}
+
+/* Where a partition starts that we have no position for; at a time: the end so far. */
+static int64
+start_offset(const EventlogMirrorStart *at, int p)
+{
+	if (at->kind == EVENTLOG_START_LATEST || at->kind == EVENTLOG_START_TIME)
 		return EVENTLOG_KAFKA_OFFSET_END;
-	for (int i = 0; start->kind == EVENTLOG_START_OFFSETS && i < start->noffsets; i++)
-		if (start->partitions[i] == p)
-			return start->offsets[i];
+	for (int i = 0; at->kind == EVENTLOG_START_OFFSETS && i < at->noffsets; i++)
+		if (at->partitions[i] == p)
+			return at->offsets[i];
 	return EVENTLOG_KAFKA_OFFSET_BEGINNING;
 }
 
@@ -152,14 +161,72 @@ create_topics(Incoming *mirror, int partitions)
 		create_topic(config->dead_letter_topic, 1, config, true);
 }
 
+/*
+ * Keep where the mirror starts before anything is read: asked again, the answer
+ * would be another one.
+ */
+static void
+save_start(Incoming *mirror)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	for (int p = 0; p < mirror->npartitions; p++)
+		if (mirror->position[p] >= 0)
+			eventlog_mirror_pair_save(mirror->pair, p, -1, mirror->position[p]);
+	if (mirror->restart)
+		eventlog_mirror_set_restart(mirror->pair->mirror->id, NULL);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	mirror->restart = false;
+}
+
+/*
+ * Assign the mirror's partitions, once it is known where they start.  The end
+ * and times are asked for.  So is the beginning, if the mirror is started anew:
+ * then positions that are no longer true are to be replaced.
+ */
+static void
+start(EventlogMirrorIn *in, Incoming *mirror, InState state, bool is_new)
+{
+	const EventlogMirrorStart *at = start_of(mirror);
+	EventlogKafkaOffset *times = palloc0(sizeof(EventlogKafkaOffset) * mirror->npartitions);
+	EventlogKafkaError error = {0};
+	int			n = 0;
+
+	for (int p = 0; p < mirror->npartitions; p++)
+	{
+		int64		time = mirror->position[p];
+
+		if (time >= 0 || (time == EVENTLOG_KAFKA_OFFSET_BEGINNING && !mirror->restart))
+			continue;
+		if (time == EVENTLOG_KAFKA_OFFSET_END && at->kind == EVENTLOG_START_TIME && state == IN_START)
+			time = at->time_ms;
+		times[n].topic = mirror->pair->kafka_topic;
+		times[n].partition = p;
+		times[n++].offset = time;
+	}
+	if (n > 0)
+	{
+		in->state = state;
+		if (!in->api->start_offsets_for_times(in->client, times, n, OP_TIMEOUT_MS, &error))
+			eventlog_in_fail_all(in, "could not ask for offsets", &error);
+	}
+	else
+	{
+		if (is_new)
+			save_start(mirror);
+		assign(in, mirror);
+	}
+	pfree(times);
+}
+
 /* The topic's partitions are known: load positions, and see where to start. */
 void
 eventlog_in_take_partitions(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaTopic *topic)
 {
 	int			n = topic->partitions;
-	const EventlogMirrorStart *start = &mirror->pair->mirror->config->start;
 	int64	   *ours;
-	bool		is_new = false;
 	bool		had = false;
 	EventlogTopic *our_topic;
 
@@ -189,8 +256,6 @@ eventlog_in_take_partitions(EventlogMirrorIn *in, Incoming *mirror, const Eventl
 	ours = palloc(sizeof(int64) * n);
 	eventlog_mirror_pair_load(mirror->pair, n, ours, mirror->position);
 	CommitTransactionCommand();
-	if (mirror->restart)
-		start = mirror->pair->mirror->restart;
 	for (int p = 0; p < n; p++)
 		had |= mirror->position[p] >= 0;
 	for (int p = 0; p < n; p++)
@@ -205,29 +270,9 @@ eventlog_in_take_partitions(EventlogMirrorIn *in, Incoming *mirror, const Eventl
 		if (had && !mirror->restart)
 			mirror->position[p] = EVENTLOG_KAFKA_OFFSET_BEGINNING;
 		else
-		{
-			mirror->position[p] = start_offset(start, p);
-			is_new = true;
-		}
+			mirror->position[p] = start_offset(start_of(mirror), p);
 	}
-	if (is_new && start->kind == EVENTLOG_START_TIME)
-	{
-		EventlogKafkaOffset *times = palloc0(sizeof(EventlogKafkaOffset) * n);
-		EventlogKafkaError error = {0};
-
-		for (int p = 0; p < n; p++)
-		{
-			times[p].topic = mirror->pair->kafka_topic;
-			times[p].partition = p;
-			times[p].offset = start->time_ms;
-		}
-		in->state = IN_START;
-		if (!in->api->start_offsets_for_times(in->client, times, n, OP_TIMEOUT_MS, &error))
-			eventlog_in_fail_all(in, "could not ask for offsets", &error);
-		pfree(times);
-		return;
-	}
-	assign(in, mirror);
+	start(in, mirror, IN_START, !had || mirror->restart);
 }
 
 void
@@ -235,12 +280,27 @@ eventlog_in_take_start(EventlogMirrorIn *in, Incoming *mirror)
 {
 	int			count;
 	const EventlogKafkaOffset *offsets = in->api->offsets(in->client, &count);
+	char		message[400];
 
-	for (int p = 0; p < mirror->npartitions && p < count; p++)
+	for (int i = 0; i < count; i++)
 	{
-		if (mirror->position[p] < 0)
-			mirror->position[p] = offsets[p].offset >= 0 ? offsets[p].offset : EVENTLOG_KAFKA_OFFSET_END;
-	}
-	assign(in, mirror);
-}
+		const EventlogKafkaOffset *answer = &offsets[i];
 
+		/* there need not be a record at a time yet, but there is an end */
+		if (answer->code != 0 || (answer->offset < 0 && in->state == IN_END))
+		{
+			snprintf(message, sizeof(message),
+					 "topic \"%s\", partition %d: could not ask where to start (error %d)",
+					 answer->topic, answer->partition, answer->code);
+			eventlog_in_fail_mirror(mirror, message);
+			in->current++;
+			in->state = IN_METADATA;
+			return;
+		}
+		mirror->position[answer->partition] =
+			answer->offset >= 0 ? answer->offset : EVENTLOG_KAFKA_OFFSET_END;
+	}
+	in->at_work = mirror;
+	start(in, mirror, IN_END, true);
+	in->at_work = NULL;
+}

@@ -7,7 +7,7 @@
  * headers are written anew, as they come parsed.  librdkafka gives messages of
  * a partition in runs, so what is known of a partition is looked up once a run.
  *
- * All of this is the caller's thread's.  Assigning and pausing are requests to
+ * All of this is the caller's thread's.  Assigning is a request to
  * librdkafka's own thread, which waits for no broker.
  *
  *-------------------------------------------------------------------------
@@ -59,14 +59,6 @@ add_assigned(EventlogKafkaClient *client, const EventlogKafkaAssign *partition)
 	return true;
 }
 
-static void
-remove_assigned(EventlogKafkaClient *client, int i)
-{
-	free(client->assigned[i].topic);
-	client->assigned[i] = client->assigned[--client->nassigned];
-	client->last_rkt = NULL;
-}
-
 /* Everything that the caller's side of a consumer has. */
 void
 eventlog_kafka_assigned_free(EventlogKafkaClient *client)
@@ -81,9 +73,10 @@ eventlog_kafka_assigned_free(EventlogKafkaClient *client)
 		client->spare = NULL;
 	}
 	while (client->nassigned > 0)
-		remove_assigned(client, client->nassigned - 1);
+		free(client->assigned[--client->nassigned].topic);
 	free(client->assigned);
 	client->assigned = NULL;
+	client->last_rkt = NULL;
 	if (client->records != NULL)
 	{
 		rd_kafka_queue_io_event_enable(client->records, -1, NULL, 0);
@@ -109,63 +102,6 @@ partition_list(const EventlogKafkaAssign *partitions, int count)
 	return list;
 }
 
-static bool
-check_consumer(EventlogKafkaClient *client, EventlogKafkaError *error)
-{
-	if (client->records != NULL)
-		return true;
-	eventlog_kafka_set_error(client, error, RD_KAFKA_RESP_ERR__STATE,
-							 "this client consumes nothing");
-	return false;
-}
-
-static bool
-check_is_assigned(EventlogKafkaClient *client, const EventlogKafkaAssign *partitions, int count,
-				  EventlogKafkaError *error)
-{
-	int			i;
-
-	if (!check_consumer(client, error))
-		return false;
-	for (i = 0; i < count; i++)
-	{
-		if (find_assigned(client, partitions[i].topic, partitions[i].partition) < 0)
-		{
-			eventlog_kafka_set_error(client, error, RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
-									 "topic \"%s\", partition %d is not assigned",
-									 partitions[i].topic, partitions[i].partition);
-			return false;
-		}
-	}
-	return true;
-}
-
-bool
-eventlog_kafka_unassign(EventlogKafkaClient *client, const EventlogKafkaAssign *partitions,
-						int count, EventlogKafkaError *error)
-{
-	rd_kafka_topic_partition_list_t *list;
-	rd_kafka_error_t *failure;
-	int			i;
-
-	if (!check_is_assigned(client, partitions, count, error))
-		return false;
-	list = partition_list(partitions, count);
-	/* a pause would outlive it */
-	rd_kafka_resume_partitions(client->rk, list);
-	failure = rd_kafka_incremental_unassign(client->rk, list);
-	rd_kafka_topic_partition_list_destroy(list);
-	if (failure != NULL)
-	{
-		eventlog_kafka_take_error(client, error, failure, "unassign");
-		return false;
-	}
-	for (i = 0; i < count; i++)
-		remove_assigned(client, find_assigned(client, partitions[i].topic,
-											  partitions[i].partition));
-	return true;
-}
-
 bool
 eventlog_kafka_assign(EventlogKafkaClient *client, const EventlogKafkaAssign *partitions,
 					  int count, EventlogKafkaError *error)
@@ -174,13 +110,21 @@ eventlog_kafka_assign(EventlogKafkaClient *client, const EventlogKafkaAssign *pa
 	rd_kafka_error_t *failure;
 	int			i;
 
-	if (!check_consumer(client, error))
+	if (client->records == NULL)
+	{
+		eventlog_kafka_set_error(client, error, RD_KAFKA_RESP_ERR__STATE,
+								 "this client consumes nothing");
 		return false;
+	}
 	for (i = 0; i < count; i++)
 	{
-		if (find_assigned(client, partitions[i].topic, partitions[i].partition) >= 0 &&
-			!eventlog_kafka_unassign(client, &partitions[i], 1, error))
+		if (find_assigned(client, partitions[i].topic, partitions[i].partition) >= 0)
+		{
+			eventlog_kafka_set_error(client, error, RD_KAFKA_RESP_ERR__STATE,
+									 "topic \"%s\", partition %d is assigned already",
+									 partitions[i].topic, partitions[i].partition);
 			return false;
+		}
 	}
 	list = partition_list(partitions, count);
 	failure = rd_kafka_incremental_assign(client->rk, list);
@@ -199,29 +143,6 @@ eventlog_kafka_assign(EventlogKafkaClient *client, const EventlogKafkaAssign *pa
 	return true;
 }
 
-/*
- * By taking the partition away and giving it back, since librdkafka's own
- * seek works only on a partition that is being read already.
- */
-bool
-eventlog_kafka_seek(EventlogKafkaClient *client, const EventlogKafkaAssign *partitions,
-					int count, EventlogKafkaError *error)
-{
-	int			i;
-
-	if (!check_is_assigned(client, partitions, count, error))
-		return false;
-	for (i = 0; i < count; i++)
-	{
-		EventlogKafkaAssign moved = partitions[i];
-
-		moved.tag = client->assigned[find_assigned(client, moved.topic, moved.partition)].tag;
-		if (!eventlog_kafka_assign(client, &moved, 1, error))
-			return false;
-	}
-	return true;
-}
-
 int64
 eventlog_kafka_end_offset(EventlogKafkaClient *client, const char *topic, int32 partition)
 {
@@ -232,49 +153,6 @@ eventlog_kafka_end_offset(EventlogKafkaClient *client, const char *topic, int32 
 		high < 0)
 		return -1;
 	return high;
-}
-
-static bool
-pause_or_resume(EventlogKafkaClient *client, const EventlogKafkaAssign *partitions, int count,
-				bool pause, EventlogKafkaError *error)
-{
-	rd_kafka_topic_partition_list_t *list;
-	rd_kafka_resp_err_t err;
-
-	if (!check_is_assigned(client, partitions, count, error))
-		return false;
-	list = partition_list(partitions, count);
-	err = pause ? rd_kafka_pause_partitions(client->rk, list) :
-		rd_kafka_resume_partitions(client->rk, list);
-	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-	{
-		int			i;
-
-		for (i = 0; i < count && !err; i++)
-			err = list->elems[i].err;
-	}
-	rd_kafka_topic_partition_list_destroy(list);
-	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
-	{
-		eventlog_kafka_set_error(client, error, err, "%s: %s", pause ? "pause" : "resume",
-								 rd_kafka_err2str(err));
-		return false;
-	}
-	return true;
-}
-
-bool
-eventlog_kafka_pause(EventlogKafkaClient *client, const EventlogKafkaAssign *partitions,
-					 int count, EventlogKafkaError *error)
-{
-	return pause_or_resume(client, partitions, count, true, error);
-}
-
-bool
-eventlog_kafka_resume(EventlogKafkaClient *client, const EventlogKafkaAssign *partitions,
-					  int count, EventlogKafkaError *error)
-{
-	return pause_or_resume(client, partitions, count, false, error);
 }
 
 /* --- records --- */
@@ -315,7 +193,7 @@ new_batch(EventlogKafkaClient *client, int max)
 	return held;
 }
 
-/* Find a message's partition; false if that is not assigned any more. */
+/* Find a message's partition; false if that is not assigned. */
 static bool
 look_up(EventlogKafkaClient *client, const rd_kafka_message_t *message)
 {

@@ -82,7 +82,7 @@ typedef struct EventlogKafkaAssigned
 	char	   *topic;
 	int32		partition;
 	int64		tag;
-	bool		stopped;		/* trouble was told: nothing more until moved */
+	bool		stopped;		/* trouble was told: nothing more comes */
 } EventlogKafkaAssigned;
 
 /* A batch handed out, with what it has to give back. */
@@ -261,19 +261,7 @@ extern bool eventlog_kafka_write_headers(const rd_kafka_headers_t *headers,
 extern bool eventlog_kafka_assign(EventlogKafkaClient *client,
 								  const EventlogKafkaAssign *partitions, int count,
 								  EventlogKafkaError *error);
-extern bool eventlog_kafka_unassign(EventlogKafkaClient *client,
-									const EventlogKafkaAssign *partitions, int count,
-									EventlogKafkaError *error);
-extern bool eventlog_kafka_pause(EventlogKafkaClient *client,
-								 const EventlogKafkaAssign *partitions, int count,
-								 EventlogKafkaError *error);
-extern bool eventlog_kafka_resume(EventlogKafkaClient *client,
-								  const EventlogKafkaAssign *partitions, int count,
-								  EventlogKafkaError *error);
 extern int64 eventlog_kafka_end_offset(EventlogKafkaClient *client, const char *topic, int32 partition);
-extern bool eventlog_kafka_seek(EventlogKafkaClient *client,
-								const EventlogKafkaAssign *partitions, int count,
-								EventlogKafkaError *error);
 extern EventlogKafkaBatch *eventlog_kafka_fetch(EventlogKafkaClient *client, int max,
 												int64 max_bytes);
 extern void eventlog_kafka_release(EventlogKafkaClient *client, EventlogKafkaBatch *batch);

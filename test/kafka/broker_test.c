@@ -536,22 +536,42 @@ test_at_least_once(const char *brokers)
 	test_close(consumer);
 }
 
+/* A batch, as soon as there is one. */
+static EventlogKafkaBatch *
+test_fetch(EventlogKafkaClient *client, int max)
+{
+	int64		until = test_now() + PATIENCE;
+	EventlogKafkaBatch *batch;
+
+	while ((batch = api->fetch(client, max, 1000)) == NULL)
+	{
+		if (test_now() > until)
+		{
+			test_ok(false, "records come");
+			exit(1);
+		}
+		usleep(5000);
+	}
+	return batch;
+}
+
 static void
 test_consumer(const char *brokers)
 {
 	EventlogKafkaClient *client;
 	EventlogKafkaError error = {0};
-	EventlogKafkaAssign at = {.topic = "seek",.tag = 9};
-	EventlogKafkaAssign other = {.topic = "other"};
+	EventlogKafkaAssign at = {.topic = "read",.tag = 9};
+	EventlogKafkaOffset times[2] = {{.topic = "read"}, {.topic = "read"}};
 	EventlogKafkaBatch *first;
-	EventlogKafkaBatch *second = NULL;
+	EventlogKafkaBatch *second;
+	int			count;
 	int			target;
 	int64		next = -1;
 	int			i;
 	const char *text;
 
-	test_create(brokers, "seek", 1, NULL, NULL);
-	client = test_producer(brokers, "seek", "seek", &target);
+	test_create(brokers, "read", 1, NULL, NULL);
+	client = test_producer(brokers, "read", "read", &target);
 	test_begin(client);
 	for (i = 0; i < 10; i++)
 	{
@@ -563,66 +583,47 @@ test_consumer(const char *brokers)
 	test_close(client);
 
 	client = test_open(EVENTLOG_KAFKA_CONSUMER, brokers, "r", NULL);
-	test_ok(!api->unassign(client, &other, 1, &error), "not assigned: %s", error.message);
-	test_assign(client, "seek", 7);
+	times[0].offset = EVENTLOG_KAFKA_OFFSET_BEGINNING;
+	times[1].offset = EVENTLOG_KAFKA_OFFSET_END;
+	test_done(client, api->start_offsets_for_times(client, &times[0], 1, PATIENCE, &error),
+			  &error, "beginning");
+	test_ok(api->offsets(client, &count)[0].offset == 0, "where the log begins");
+	test_done(client, api->start_offsets_for_times(client, &times[1], 1, PATIENCE, &error),
+			  &error, "end");
+	test_ok(api->offsets(client, &count)[0].offset == 11, "where it ends");
+	test_assign(client, "read", 7);
 	text = test_read(client, 100, &next);
 	test_ok(strcmp(text, "7=v@7 8=v@8 9=v@9 ") == 0 && next == 11, "from an offset: %s", text);
-	at.offset = 9;
-	test_ok(api->seek(client, &at, 1, &error), "seek");
-	text = test_read(client, 100, &next);
-	test_ok(strcmp(text, "9=v@9 ") == 0, "goes on there: %s", text);
+	test_ok(!api->assign(client, &at, 1, &error), "not twice: %s", error.message);
+	test_close(client);
 
-	/* what is held survives a seek, and its memory another fetch */
-	at.offset = 0;
-	api->seek(client, &at, 1, &error);
-	first = second = NULL;
-	for (i = 0; i < 12000 && first == NULL; i++)
-	{
-		first = api->fetch(client, 2, 1000);
-		usleep(5000);
-	}
-	for (i = 0; i < 12000 && second == NULL; i++)
-	{
-		second = api->fetch(client, 2, 1000);
-		usleep(5000);
-	}
-	test_ok(first != NULL && second != NULL, "records come after a seek");
-	if (first == NULL || second == NULL)
-		exit(1);
+	/* what is held survives another fetch, and the close of the client */
+	client = test_open(EVENTLOG_KAFKA_CONSUMER, brokers, "r", NULL);
+	test_assign(client, "read", 0);
+	first = test_fetch(client, 2);
+	second = test_fetch(client, 2);
 	test_ok(first->count == 2 && memcmp(first->messages[1].record.key, "1", 1) == 0 &&
-			memcmp(second->messages[0].record.key, "2", 1) == 0 && first->messages[0].tag == 7,
+			second->count == 2 && memcmp(second->messages[0].record.key, "2", 1) == 0 &&
+			first->messages[0].tag == 7,
 			"two batches are held");
 	api->release(client, first);
-	test_ok(api->pause(client, &at, 1, &error), "pause");
-	usleep(100000);
-	test_ok(api->fetch(client, 100, 100000) == NULL, "nothing comes meanwhile");
-	test_ok(api->resume(client, &at, 1, &error), "resume");
 	text = test_read(client, 100, &next);
 	test_ok(strcmp(text, "4=v@4 5=v@5 6=v@6 7=v@7 8=v@8 9=v@9 ") == 0, "nothing is lost: %s", text);
-	api->release(client, second);
+	test_close(client);
 
 	/* a position that is not there is told, not reset */
-	at.offset = 1000;
-	api->seek(client, &at, 1, &error);
+	client = test_open(EVENTLOG_KAFKA_CONSUMER, brokers, "r", NULL);
+	test_assign(client, "read", 1000);
 	text = test_read(client, 100, &next);
 	test_ok(strncmp(text, "trouble", 7) == 0, "out of range: %s", text);
-	at.offset = 8;
-	api->seek(client, &at, 1, &error);
-	text = test_read(client, 100, &next);
-	test_ok(strcmp(text, "8=v@8 9=v@9 ") == 0, "and back again: %s", text);
-	test_ok(api->unassign(client, &at, 1, &error), "unassign");
+	test_close(client);
 
 	/* more than one partition; a topic that is not there */
+	client = test_open(EVENTLOG_KAFKA_CONSUMER, brokers, "r", NULL);
 	test_assign(client, "nothing", 0);
-	test_assign(client, "seek", 9);
+	test_assign(client, "read", 9);
 	text = test_read(client, 1, &next);
 	test_ok(strcmp(text, "9=v@9 ") == 0 || strncmp(text, "trouble", 7) == 0, "%s", text);
-	/* batches that nobody released go with the client */
-	at.offset = 0;
-	api->seek(client, &at, 1, &error);
-	for (i = 0; i < 200 && (first = api->fetch(client, 5, 1000)) == NULL; i++)
-		usleep(5000);
-	test_ok(first != NULL, "a batch is held when the client is closed");
 	test_close(client);
 }
 
