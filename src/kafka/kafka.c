@@ -46,7 +46,7 @@ static const Setting producer_default[] = {
 static const Setting consumer_default[] = {
 	{"queued.min.messages", "100000"},
 	{"queued.max.messages.kbytes", "16384"},
-	{"fetch.error.backoff.ms", "20"},	/* before 2.3 for a full queue, too */
+	{"fetch.error.backoff.ms", "20"},
 	{NULL, NULL}
 };
 
@@ -228,6 +228,8 @@ eventlog_kafka_client_free(EventlogKafkaClient *client)
 	pthread_cond_destroy(&client->changed);
 	if (client->group_conf != NULL)
 		rd_kafka_conf_destroy(client->group_conf);
+	if (client->nudge != NULL)
+		rd_kafka_topic_partition_list_destroy(client->nudge);
 	free(client->log);
 	free(client->new_stats);
 	free(client->stats);
@@ -345,6 +347,7 @@ client_open(const EventlogKafkaOpen *how, EventlogKafkaError *error)
 	{
 		client->records = rd_kafka_queue_get_consumer(client->rk);
 		rd_kafka_queue_io_event_enable(client->records, client->wake[1], "", 1);
+		eventlog_kafka_nudge_init(client);
 	}
 	if (!eventlog_kafka_thread_start(client, error))
 	{

@@ -133,6 +133,7 @@ struct EventlogKafkaClient
 	int64		broker_error_at;	/* eventlog_kafka_now() */
 	int64		throttled_ms;
 	EventlogKafkaDelivery delivery; /* count is 0 if there was no failure */
+	rd_kafka_topic_partition_list_t *nudge; /* partitions to be nudged */
 
 	/* --- the caller's --- */
 	pthread_t	helper;
@@ -147,6 +148,8 @@ struct EventlogKafkaClient
 	const rd_kafka_topic_t *last_rkt;	/* the partition looked up last */
 	int32		last_partition;
 	int			last_assigned;
+	int64		full_messages;	/* of a full queue; 0: it needs no nudges */
+	int64		full_bytes;
 
 	/* --- the helper's while an operation runs, else the caller's --- */
 	EventlogKafkaOp op;
@@ -194,6 +197,12 @@ extern EventlogKafkaOpState eventlog_kafka_op_wait(EventlogKafkaClient *client, 
 												   EventlogKafkaError *error);
 extern bool eventlog_kafka_thread_end(EventlogKafkaClient *client, int timeout_ms);
 extern void eventlog_kafka_client_free(EventlogKafkaClient *client);
+
+/* --- kafka_nudge.c --- */
+extern void eventlog_kafka_nudge_init(EventlogKafkaClient *client);
+extern void eventlog_kafka_nudge(EventlogKafkaClient *client, const EventlogKafkaHeld *held,
+								 int64 before);
+extern void eventlog_kafka_nudge_run(EventlogKafkaClient *client);
 
 /* --- kafka_admin.c --- */
 extern bool eventlog_kafka_start_metadata(EventlogKafkaClient *client, const char *topic,

@@ -123,6 +123,8 @@ helper_main(void *arg)
 		}
 		else if (client->closing)
 			break;
+		else if (client->nudge != NULL)
+			eventlog_kafka_nudge_run(client);
 		else
 			pthread_cond_wait(&client->changed, &client->lock);
 	}

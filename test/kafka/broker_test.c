@@ -628,6 +628,78 @@ test_consumer(const char *brokers)
 }
 
 /*
+ * A queue that is full after each batch: without nudges, each of them would
+ * take librdkafka 2.0.2 a second.
+ */
+static void
+test_small_queue(const char *brokers)
+{
+	static const char options[] = "queued.min.messages=10 fetch.message.max.bytes=700";
+	EventlogKafkaClient *client;
+	EventlogKafkaError error = {0};
+	int64		until;
+	int64		next = 0;
+	int			target;
+	int			got = 0;
+	int			i;
+
+	test_create(brokers, "queue", 1, NULL, NULL);
+	client = test_producer(brokers, "queue", "queue", &target);
+	for (i = 0; i < 100; i++)
+	{
+		int			j;
+
+		test_begin(client);
+		for (j = 0; j < 20; j++)
+			test_produce(client, target, 0, NULL, "a value of some bytes", i, &error);
+		test_commit(client, "queue", "queue", i);
+	}
+	test_close(client);
+
+	client = test_open(EVENTLOG_KAFKA_CONSUMER, brokers, "r", options);
+	test_assign(client, "queue", 0);
+	until = test_now() + PATIENCE;
+	while (got < 2000 && test_now() < until)
+	{
+		EventlogKafkaBatch *batch = api->fetch(client, 1000, 1 << 20);
+		bool		trouble = false;
+
+		api->poll(client);
+		if (batch == NULL)
+		{
+			usleep(1000);
+			continue;
+		}
+		for (i = 0; i < batch->count; i++)
+		{
+			const EventlogKafkaMessage *message = &batch->messages[i];
+
+			if (message->kind == EVENTLOG_KAFKA_RECORD)
+			{
+				got++;
+				next = message->record.offset + 1;
+			}
+			else if (message->kind == EVENTLOG_KAFKA_TROUBLE)
+			{
+				test_note("trouble %d: %.*s", message->code, message->record.value_len,
+						  message->record.value);
+				trouble = true;
+			}
+		}
+		api->release(client, batch);
+		if (trouble)
+		{
+			/* as its user has to */
+			test_close(client);
+			client = test_open(EVENTLOG_KAFKA_CONSUMER, brokers, "r", options);
+			test_assign(client, "queue", next);
+		}
+	}
+	test_ok(got == 2000, "a small queue is filled again as soon as it is empty: %d", got);
+	test_close(client);
+}
+
+/*
  * A producer that is closed just when a record has begun its transaction: then
  * librdkafka is about to register the record's partition.
  */
@@ -671,4 +743,5 @@ broker_tests(const char *brokers)
 	test_large(brokers);
 	test_at_least_once(brokers);
 	test_consumer(brokers);
+	test_small_queue(brokers);
 }

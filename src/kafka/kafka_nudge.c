@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * kafka_nudge.c
+ *	  Having librdkafka fetch again once its queue has room.
+ *
+ * When a consumer's queue is full, a broker's thread of librdkafka waits before
+ * it looks again: for as long as fetch.queue.backoff.ms says, and where there
+ * is no such option (2.0.2), for a second, unless it has something else to do.
+ * Nothing tells it that the queue was emptied, so that a consumer with a small
+ * queue does nothing for most of the time.
+ *
+ * So it is given something to do: the client's helper asks where a partition of
+ * each broker ends.  The answer is of no interest.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka_internal.h"
+
+#include <stdlib.h>
+
+/* How many brokers are nudged at once. */
+#define MAX_BROKERS	8
+
+/* How long an answer is waited for (ms). */
+#define TIMEOUT		500
+
+static int64
+conf_number(EventlogKafkaClient *client, const char *name)
+{
+	char		text[32];
+	size_t		size = sizeof(text);
+
+	if (rd_kafka_conf_get(rd_kafka_conf(client->rk), name, text, &size) != RD_KAFKA_CONF_OK)
+		return 0;
+	return strtoll(text, NULL, 10);
+}
+
+/* Of a consumer that has just been made: does its queue need nudges, and when? */
+void
+eventlog_kafka_nudge_init(EventlogKafkaClient *client)
+{
+	if (conf_number(client, "fetch.queue.backoff.ms") > 0)
+		return;
+	client->full_messages = conf_number(client, "queued.min.messages");
+	client->full_bytes = conf_number(client, "queued.max.messages.kbytes") * 1024;
+}
+
+/*
+ * What is held was taken from a queue of "before" messages: if that may have
+ * been full, and has room now, nudge the brokers that they have come from.
+ */
+void
+eventlog_kafka_nudge(EventlogKafkaClient *client, const EventlogKafkaHeld *held, int64 before)
+{
+	int64		after = before - held->nraw;
+	int64		each;
+	rd_kafka_topic_partition_list_t *list;
+	int32		brokers[MAX_BROKERS];
+	int			nbrokers = 0;
+	int			i;
+
+	if (client->full_messages == 0 || held->nraw == 0)
+		return;
+	each = held->batch.bytes / held->nraw;
+	if ((before < client->full_messages && before * each < client->full_bytes / 4 * 3) ||
+		after >= client->full_messages || after * each >= client->full_bytes)
+		return;
+
+	list = rd_kafka_topic_partition_list_new(1);
+	for (i = 0; i < held->nraw && nbrokers < MAX_BROKERS; i++)
+	{
+		const rd_kafka_message_t *message = held->raw[i];
+		int32		broker = rd_kafka_message_broker_id(message);
+		int			b = 0;
+
+		while (b < nbrokers && brokers[b] != broker)
+			b++;
+		if (b < nbrokers || broker < 0 || message->rkt == NULL)
+			continue;
+		brokers[nbrokers++] = broker;
+		rd_kafka_topic_partition_list_add(list, rd_kafka_topic_name(message->rkt),
+										  message->partition)->offset = RD_KAFKA_OFFSET_END;
+	}
+
+	pthread_mutex_lock(&client->lock);
+	if (nbrokers > 0 && client->nudge == NULL)
+	{
+		client->nudge = list;
+		list = NULL;
+		pthread_cond_broadcast(&client->changed);
+	}
+	pthread_mutex_unlock(&client->lock);
+	if (list != NULL)
+		rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* For the helper; the lock is held, but not meanwhile. */
+void
+eventlog_kafka_nudge_run(EventlogKafkaClient *client)
+{
+	rd_kafka_topic_partition_list_t *list = client->nudge;
+
+	client->nudge = NULL;
+	pthread_mutex_unlock(&client->lock);
+	(void) rd_kafka_offsets_for_times(client->rk, list, TIMEOUT);
+	rd_kafka_topic_partition_list_destroy(list);
+	pthread_mutex_lock(&client->lock);
+}
