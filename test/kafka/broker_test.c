@@ -172,6 +172,7 @@ test_hard_records(const char *brokers, const char *compression)
 	{
 		int			m;
 
+		api->poll(client);
 		batch = api->fetch(client, 100, 1 << 20);
 		if (batch == NULL)
 		{
@@ -489,8 +490,10 @@ test_large(const char *brokers)
 	test_assign(client, "large", 0);
 	for (found = 0; found < 20 && test_now() < until;)
 	{
-		EventlogKafkaBatch *batch = api->fetch(client, 1000, 1 << 22);
+		EventlogKafkaBatch *batch;
 
+		api->poll(client);
+		batch = api->fetch(client, 1000, 1 << 22);
 		if (batch == NULL)
 		{
 			usleep(5000);
@@ -545,6 +548,7 @@ test_fetch(EventlogKafkaClient *client, int max)
 
 	while ((batch = api->fetch(client, max, 1000)) == NULL)
 	{
+		api->poll(client);
 		if (test_now() > until)
 		{
 			test_ok(false, "records come");

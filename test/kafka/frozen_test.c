@@ -53,7 +53,10 @@ frozen_tests(const char *brokers, pid_t pid)
 	test_commit(idle, "g", "frozen", 1);
 	test_assign(reading, "frozen", 0);
 	while ((batch = api->fetch(reading, 10, 1000)) == NULL)
+	{
 		usleep(5000);
+		api->poll(reading);
+	}
 
 	kill(pid, SIGSTOP);
 	test_begin(committing);
