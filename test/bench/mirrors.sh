@@ -2,7 +2,10 @@
 # mirrors.sh: what the benchmark measures of mirrors, beside librdkafka alone on
 # the same broker, in the helpers' words of capture.sh.
 #
+#	MIRRORS			what of it: rates latency idle backlog
 #	IDLE_SECONDS	how long idle mirrors are watched
+#	BACKLOG_GB		how much is sent and fetched while the worker's memory is
+#					watched, in GB
 
 # Create a mirror, and print its records a second: the clock runs from the
 # first of its transactions that is seen until all records are there, so that
@@ -127,7 +130,48 @@ mirror_idle() {
 	quiet >/dev/null -c "SELECT eventlog.drop_mirror(name) FROM eventlog.mirrors"
 }
 
+# Most private memory of the worker (MB) until a mirror has all records; what it
+# has touched of shared buffers is the server's.
+peak_memory() {
+	local name=$1 records=$2 pid peak=0 now
+
+	quiet >/dev/null -c "$(wait_for "SELECT bool_and(pid IS NOT NULL) FROM eventlog.mirrors")"
+	pid=$(quiet -c "SELECT DISTINCT pid FROM eventlog.mirrors")
+	while [ "$(quiet -c "SELECT coalesce(max(records), 0) < $records FROM eventlog.mirrors WHERE name = '$name'")" = t ]; do
+		now=$(awk '/^RssAnon/ { print int($2 / 1024) }' "/proc/$pid/status")
+		[ "$now" -le "$peak" ] || peak=$now
+		sleep 0.2
+	done
+	echo "$peak"
+}
+
+mirror_backlog() {
+	local records=$((BACKLOG_GB * 1000000)) n=0
+
+	kafka_topic backlog.kafka 1 retention.ms=-1 2>/dev/null
+	quiet >/dev/null <<-SQL
+		SELECT eventlog.create_topic('backlog', 1, 'text', 'text');
+		SELECT eventlog.create_topic('backlog.back', 1, 'text', 'text');
+	SQL
+	while [ "$n" -lt "$records" ]; do
+		quiet >/dev/null -c "SELECT count(eventlog.produce('backlog', NULL::text, repeat('x', 1000))) FROM generate_series(1, 1000000)"
+		n=$((n + 1000000))
+	done
+	quiet >/dev/null -c "SELECT eventlog.create_mirror('backlog out', 'kafka', 'out', 'backlog', 'backlog.kafka')"
+	record "mirror out memory" ours "$(peak_memory "backlog out" "$records")"
+	quiet >/dev/null -c "SELECT eventlog.drop_mirror('backlog out')" \
+		-c "SELECT eventlog.create_mirror('backlog in', 'kafka', 'in', 'backlog.back', 'backlog.kafka')"
+	record "mirror in memory" ours "$(peak_memory "backlog in" "$records")"
+	quiet >/dev/null -c "SELECT eventlog.drop_mirror('backlog in')"
+	record "mirror out memory" "256 MB" 256
+	record "mirror in memory" "256 MB" 256
+	row "$BACKLOG_GB GB to Kafka: most private memory of the worker" MB "mirror out memory" ours "256 MB" "<=" 1
+	row "$BACKLOG_GB GB from Kafka: the same" MB "mirror in memory" ours "256 MB" "<=" 1
+}
+
 part_mirrors() {
+	local what
+
 	heading "Mirrors"
 	EVENTLOG_CACHE=$STAGE/bench/cache
 	. test/kafka/broker.sh
@@ -136,9 +180,15 @@ part_mirrors() {
 	kafka_start "$STAGE/bench/kafka"
 	quiet -c "CREATE SERVER kafka FOREIGN DATA WRAPPER eventlog_kafka OPTIONS (\"bootstrap.servers\" '$KAFKA_BROKERS')" \
 		-c "CREATE USER MAPPING FOR CURRENT_USER SERVER kafka"
-	mirror_rates none
-	mirror_rates lz4
-	mirror_latency
-	mirror_idle
+	for what in $MIRRORS; do
+		case $what in
+			rates)
+				mirror_rates none
+				mirror_rates lz4
+				;;
+			latency | idle | backlog) "mirror_$what" ;;
+			*) die "mirrors: there is no \"$what\"; there is: rates latency idle backlog" ;;
+		esac
+	done
 	note "Kafka $KAFKA_VERSION, a broker with its own defaults on the same machine, one partition. Rates are those of $COUNT records of 100 equal bytes without keys that were there already, in transactions of up to 100,000; librdkafka's are those of a bare transactional producer and a bare read_committed consumer (test/kafka/client_bench.c). Latencies are those of single records, one at a time (test/bench/mirror_client.c)."
 }

@@ -39,6 +39,8 @@
 #	WAITERS		sessions that wait: 1000
 #	MINUTES		how long positions are committed under an old snapshot: 10
 #	CAPTURE		what of capture: backlog live latency big tpcb idle snapshot
+#	MIRRORS		what of mirrors: rates latency idle backlog
+#	BACKLOG_GB	how much mirrors move while their memory is watched: 1
 #	BIG_MB		one transaction of capture: 1024
 #	SNAPSHOT_ROWS	rows of capture's snapshot: 2000000
 #	IDLE_SECONDS	how long an idle capture is watched: 60
@@ -131,7 +133,7 @@ if commit=$(git rev-parse --short HEAD 2>/dev/null); then
 fi
 command="make bench"
 [ $# -eq 0 ] || command="test/bench/run.sh $*"
-for setting in COUNT ROUNDS SECONDS_EACH KEYS RETENTION_MB WAL_MB MINUTES WAITERS CAPTURE BIG_MB SNAPSHOT_ROWS IDLE_SECONDS SCALE; do
+for setting in COUNT ROUNDS SECONDS_EACH KEYS RETENTION_MB WAL_MB MINUTES WAITERS CAPTURE BIG_MB SNAPSHOT_ROWS IDLE_SECONDS SCALE MIRRORS BACKLOG_GB; do
 	[ -z "${!setting:-}" ] || command="$setting=$(quoted "${!setting}") $command"
 done
 [ -z "${PGMQ_SQL:-}" ] || command="PGMQ_SQL=pgmq.sql $command"
@@ -147,6 +149,7 @@ done
 	printf 'CAPTURE=%q\nBIG_MB=%q\nSNAPSHOT_ROWS=%q\nIDLE_SECONDS=%q\nSCALE=%q\n' \
 		"${CAPTURE:-backlog live latency big tpcb idle snapshot}" "${BIG_MB:-1024}" \
 		"${SNAPSHOT_ROWS:-2000000}" "${IDLE_SECONDS:-60}" "${SCALE:-20}"
+	printf 'MIRRORS=%q\nBACKLOG_GB=%q\n' "${MIRRORS:-rates latency idle backlog}" "${BACKLOG_GB:-1}"
 	printf 'REVISION=%q\nCOMMAND=%q\n' "$revision" "$command"
 } >"$STAGE/bench/settings"
 [ "$(id -u)" != 0 ] || chown -R postgres: "$STAGE/bench"
