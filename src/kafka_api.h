@@ -503,9 +503,7 @@ typedef struct EventlogKafkaApi
 	/*
 	 * Add partitions to those that are read.  Each is assigned once in a
 	 * client's life: to read it from elsewhere, close the client and open
-	 * another.  librdkafka (2.0.2) mixes up what it fetched for the old place
-	 * and the new one when a partition is moved.  Nothing blocks: records come
-	 * when they come.
+	 * another.  Nothing blocks: records come when they come.
 	 */
 	bool		(*assign)(EventlogKafkaClient *client, const EventlogKafkaAssign *partitions,
 						   int count, EventlogKafkaError *error);

@@ -131,9 +131,8 @@ eventlog_in_fail_all(EventlogMirrorIn *in, const char *what, const EventlogKafka
 }
 
 /*
- * Go on from the positions in our table, with a new client: one that has read a
- * partition cannot be moved to another place of it (see assign() in
- * kafka_api.h).
+ * Go on from the positions in our table, with a new client: there is one way to
+ * begin, after a failed batch as when the worker starts.
  */
 void
 eventlog_in_reopen(EventlogMirrorIn *in)

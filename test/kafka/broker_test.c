@@ -556,6 +556,12 @@ test_fetch(EventlogKafkaClient *client, int max)
 		}
 		usleep(5000);
 	}
+	if (batch->messages[0].kind == EVENTLOG_KAFKA_TROUBLE)
+	{
+		test_ok(false, "trouble %d: %.*s", batch->messages[0].code,
+				batch->messages[0].record.value_len, batch->messages[0].record.value);
+		exit(1);
+	}
 	return batch;
 }
 
@@ -643,11 +649,9 @@ test_consumer(const char *brokers)
 static void
 test_small_queue(const char *brokers)
 {
-	static const char options[] = "queued.min.messages=10 fetch.message.max.bytes=700";
 	EventlogKafkaClient *client;
 	EventlogKafkaError error = {0};
 	int64		until;
-	int64		next = 0;
 	int			target;
 	int			got = 0;
 	int			i;
@@ -665,13 +669,13 @@ test_small_queue(const char *brokers)
 	}
 	test_close(client);
 
-	client = test_open(EVENTLOG_KAFKA_CONSUMER, brokers, "r", options);
+	client = test_open(EVENTLOG_KAFKA_CONSUMER, brokers, "r",
+					   "queued.min.messages=10 fetch.message.max.bytes=700");
 	test_assign(client, "queue", 0);
 	until = test_now() + PATIENCE;
 	while (got < 2000 && test_now() < until)
 	{
 		EventlogKafkaBatch *batch = api->fetch(client, 1000, 1 << 20);
-		bool		trouble = false;
 
 		api->poll(client);
 		if (batch == NULL)
@@ -684,25 +688,12 @@ test_small_queue(const char *brokers)
 			const EventlogKafkaMessage *message = &batch->messages[i];
 
 			if (message->kind == EVENTLOG_KAFKA_RECORD)
-			{
 				got++;
-				next = message->record.offset + 1;
-			}
 			else if (message->kind == EVENTLOG_KAFKA_TROUBLE)
-			{
-				test_note("trouble %d: %.*s", message->code, message->record.value_len,
-						  message->record.value);
-				trouble = true;
-			}
+				test_ok(false, "trouble %d: %.*s", message->code, message->record.value_len,
+						message->record.value);
 		}
 		api->release(client, batch);
-		if (trouble)
-		{
-			/* as its user has to */
-			test_close(client);
-			client = test_open(EVENTLOG_KAFKA_CONSUMER, brokers, "r", options);
-			test_assign(client, "queue", next);
-		}
 	}
 	test_ok(got == 2000, "a small queue is filled again as soon as it is empty: %d", got);
 	test_close(client);

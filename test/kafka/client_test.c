@@ -154,16 +154,20 @@ test_failed(EventlogKafkaClient *client, bool started, EventlogKafkaError *error
 	return api->op_wait(client, PATIENCE + 5000, error) == EVENTLOG_KAFKA_OP_FAILED ? *error : none;
 }
 
+/*
+ * Many records have timestamps of long ago: Kafka's retention removes them half
+ * a minute after the broker has started, if it may.
+ */
 void
 test_create(const char *brokers, const char *topic, int partitions,
 			const char *config, const char *value)
 {
 	EventlogKafkaClient *client = test_open(EVENTLOG_KAFKA_ADMIN, brokers, NULL, NULL);
-	EventlogKafkaOption option = {config, value};
+	EventlogKafkaOption options[2] = {{"retention.ms", "-1"}, {config, value}};
 	EventlogKafkaError error = {0};
 
-	test_done(client, api->start_create_topic(client, topic, partitions, 1, &option,
-											  config ? 1 : 0, PATIENCE, &error),
+	test_done(client, api->start_create_topic(client, topic, partitions, 1, options,
+											  config ? 2 : 1, PATIENCE, &error),
 			  &error, "create_topic");
 	test_close(client);
 }
