@@ -70,9 +70,14 @@ eventlog_kafka_nudge(EventlogKafkaClient *client, const EventlogKafkaHeld *held,
 	for (i = 0; i < held->nraw && nbrokers < MAX_BROKERS; i++)
 	{
 		const rd_kafka_message_t *message = held->raw[i];
-		int32		broker = rd_kafka_message_broker_id(message);
+		int32		broker;
 		int			b = 0;
 
+		/* a partition's come in runs, and from one broker */
+		if (i > 0 && message->rkt == held->raw[i - 1]->rkt &&
+			message->partition == held->raw[i - 1]->partition)
+			continue;
+		broker = rd_kafka_message_broker_id(message);
 		while (b < nbrokers && brokers[b] != broker)
 			b++;
 		if (b < nbrokers || broker < 0 || message->rkt == NULL)
