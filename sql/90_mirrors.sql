@@ -104,6 +104,19 @@ COMMENT ON COLUMN eventlog.mirror_sync.kafka_offset IS 'offset in Kafka: of the 
 COMMENT ON COLUMN eventlog.mirror_sync.synced_at IS 'when that was noted';
 SELECT pg_catalog.pg_extension_config_dump('eventlog.mirror_sync', '');
 
+-- What is known of clusters that are there: not for dumps.  Rows are few, and
+-- lists of brokers can be too long for an index.
+CREATE TABLE eventlog.mirror_cluster (
+	brokers text COLLATE "C" NOT NULL,
+	cluster_id text COLLATE "C" NOT NULL,
+	seen_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE eventlog.mirror_cluster IS
+'which Kafka clusters have answered to mirrors: servers whose brokers have the same id are one cluster';
+COMMENT ON COLUMN eventlog.mirror_cluster.brokers IS 'bootstrap.servers of a foreign server';
+COMMENT ON COLUMN eventlog.mirror_cluster.cluster_id IS 'id of the cluster that has answered there';
+COMMENT ON COLUMN eventlog.mirror_cluster.seen_at IS 'when that was learned';
+
 CREATE FUNCTION eventlog.create_mirror(
 	name text,
 	server name,
@@ -143,7 +156,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'eventlog_resume_mirror';
 COMMENT ON FUNCTION eventlog.resume_mirror(text, text) IS
 'have a mirror that one owns go on: one that was paused, that has failed or stopped, or, in a server or database that is a copy, that waits to be adopted. start: from where to go on, instead of from where it was: earliest, latest, a timestamp, or an object of the source''s partitions and offsets, {"0": 100}; records between are left out, or come twice. One that is diverged needs it.
-Errors: undefined_object, insufficient_privilege, invalid_parameter_value, object_not_in_prerequisite_state (it is diverged, and no start is given)';
+Errors: undefined_object, insufficient_privilege, invalid_parameter_value, duplicate_object, object_in_use (there is a mirror the other way, which is not paused), object_not_in_prerequisite_state (it is diverged, and no start is given)';
 
 CREATE FUNCTION eventlog.drop_mirror(name text)
 RETURNS void

@@ -44,7 +44,7 @@
 /* includer has included postgres.h or postgres_fe.h */
 #include "batch.h"
 
-#define EVENTLOG_KAFKA_API_VERSION	1
+#define EVENTLOG_KAFKA_API_VERSION	2
 
 typedef struct EventlogKafkaClient EventlogKafkaClient;
 
@@ -382,6 +382,13 @@ typedef struct EventlogKafkaApi
 	bool		(*start_metadata)(EventlogKafkaClient *client, const char *topic,
 								   int timeout_ms, EventlogKafkaError *error);
 	const EventlogKafkaMetadata *(*metadata)(EventlogKafkaClient *client);
+
+	/*
+	 * Which cluster it is, as brokers have said with any answer about topics:
+	 * start_metadata() or start_target(), failed ones too.  Cut to size.  False,
+	 * and "", if none has: there was no answer, or the brokers are too old.
+	 */
+	bool		(*cluster_id)(EventlogKafkaClient *client, char *id, size_t size);
 
 	/*
 	 * Create a topic; replication_factor -1 takes the broker's default.  One

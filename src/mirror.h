@@ -6,7 +6,8 @@
  *	  mirror_sql.c		 create_mirror() and its like, views' functions
  *	  mirror_catalog.c	 tables eventlog.mirror and eventlog.mirror_position
  *	  mirror_position.c	 progress of mirrors, and pairs of offsets
- *	  mirror_topic.c	 which topics: rights, patterns, loops
+ *	  mirror_topic.c	 which topics: rights, patterns
+ *	  mirror_cluster.c	 which servers are one cluster: loops and doubles
  *	  mirror_config.c	 the configuration
  *	  mirror_option.c	 librdkafka's options: servers, user mappings, secrets
  *	  mirror_slot.c		 what processes share of mirrors
@@ -115,6 +116,9 @@ extern const char *eventlog_mirror_clip_name(const char *name);
  */
 extern void eventlog_mirror_lock_catalog(void);
 
+/* The same among workers, for mirrors that begin: never held for long. */
+extern void eventlog_mirror_lock_admission(void);
+
 /*
  * All mirrors, of a server or (NULL) of all.  Of one whose configuration cannot
  * be read, "config" is NULL.
@@ -208,16 +212,23 @@ extern bool eventlog_mirror_is_pattern(const char *name);
  */
 extern char *eventlog_mirror_map_topic(const EventlogMirror *mirror, const char *source);
 
+/* --- mirror_cluster.c --- */
+
 /*
  * Would it be a loop if this mirror took this pair of topics?  Returns the name
  * of a mirror that goes the other way between them, or NULL.  For patterns,
  * each pair is to be asked for when it is found; topic NULL asks for pairs of
- * mirrors without patterns, as far as they are known.
+ * mirrors without patterns, as far as they are known.  With at_work, mirrors
+ * that stand still until somebody resumes them do not count.
  */
 extern char *eventlog_mirror_find_loop(const EventlogMirror *mirror, const char *topic,
+									   const char *kafka_topic, bool at_work);
+
+/* The same of a pattern's pair; if so, the log says that it is left out. */
+extern bool eventlog_mirror_would_loop(const EventlogMirror *mirror, const char *topic,
 									   const char *kafka_topic);
 
 /* Name of a mirror that does the same, or NULL. */
-extern char *eventlog_mirror_find_double(const EventlogMirror *mirror);
+extern char *eventlog_mirror_find_double(const EventlogMirror *mirror, bool at_work);
 
 #endif							/* EVENTLOG_MIRROR_H */

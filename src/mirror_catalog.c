@@ -148,13 +148,25 @@ eventlog_mirror_clip_name(const char *name)
 		psprintf("%.*s...", pg_mbcliplen(name, len, EVENTLOG_MIRROR_NAME_MAX), name);
 }
 
-void
-eventlog_mirror_lock_catalog(void)
+static void
+lock(uint16 number)
 {
 	Oid			relid = get_relname_relid("mirror", get_namespace_oid("eventlog", false));
 
 	if (OidIsValid(relid))
-		LockDatabaseObject(relid, 0, 0, ExclusiveLock);
+		LockDatabaseObject(relid, 0, number, ExclusiveLock);
+}
+
+void
+eventlog_mirror_lock_catalog(void)
+{
+	lock(0);
+}
+
+void
+eventlog_mirror_lock_admission(void)
+{
+	lock(1);
 }
 
 /* Read the configuration.  If it is bad, "stopped" says why. */

@@ -200,7 +200,6 @@ find_topics(EventlogMirrorIn *in, int number, const EventlogKafkaMetadata *metad
 	{
 		const char *name = metadata->topics[i].name;
 		char	   *topic;
-		char	   *loop;
 
 		if (strncmp(name, "__", 2) == 0 || metadata->topics[i].code != 0)
 			continue;
@@ -208,16 +207,8 @@ find_topics(EventlogMirrorIn *in, int number, const EventlogKafkaMetadata *metad
 		if (topic == NULL)
 			continue;
 		ntopics++;
-		if (has_pair(in, pair->mirror, name))
-			continue;
-		loop = eventlog_mirror_find_loop(pair->mirror, topic, name);
-		if (loop == NULL)
+		if (!has_pair(in, pair->mirror, name) && !eventlog_mirror_would_loop(pair->mirror, topic, name))
 			add_pair(in, pair, topic, name);
-		else
-			ereport(LOG,
-					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-					 errmsg("mirror \"%s\" leaves out topic \"%s\"", pair->mirror->name, name),
-					 errdetail("Mirror \"%s\" goes the other way.", loop)));
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -264,6 +255,18 @@ take_metadata(EventlogMirrorIn *in, Incoming *mirror, const EventlogKafkaMetadat
 	char		message[400];
 
 	in->at_work = mirror;
+	if (!eventlog_mirror_pair_admit(mirror->pair, metadata->cluster_id))
+	{
+		bool		was_assigned = mirror->assigned;
+
+		mirror->assigned = false;
+		mirror->retry_at = DT_NOEND;
+		in->current++;
+		if (was_assigned)
+			eventlog_in_reopen(in);
+		in->at_work = NULL;
+		return;
+	}
 	if (mirror->pattern)
 	{
 		find_topics(in, in->current, metadata);

@@ -226,20 +226,13 @@ find_outgoing(const EventlogMirror *mirror, const char *topic)
 static void
 find_outgoing_topic(Loaded *loaded, const char *topic, const char *kafka_topic)
 {
-	char	   *loop = eventlog_mirror_find_loop(loaded->mirror, topic, kafka_topic);
-
-	if (loop == NULL)
+	if (!eventlog_mirror_would_loop(loaded->mirror, topic, kafka_topic))
 		add_outgoing(loaded, topic, kafka_topic);
-	else
-		ereport(LOG,
-				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				 errmsg("mirror \"%s\" leaves out topic \"%s\"", loaded->mirror->name, topic),
-				 errdetail("Mirror \"%s\" goes the other way.", loop)));
 }
 
 /*
  * An outgoing pattern: jobs for our topics that match and have none, and none
- * for those that are gone.  In a transaction.
+ * for those that are gone, or left out.  In a transaction.
  */
 static void
 match_topics(Loaded *loaded, TimestampTz now)
@@ -255,7 +248,7 @@ match_topics(Loaded *loaded, TimestampTz now)
 		EventlogMirrorJob *job = lfirst(lc);
 
 		if (job->out != NULL && job->pairs[0].mirror == mirror &&
-			eventlog_topic_by_name(job->pairs[0].topic, true) == NULL)
+			(job->pairs[0].left_out || eventlog_topic_by_name(job->pairs[0].topic, true) == NULL))
 			close_job(job);
 	}
 	foreach(lc, relids)
@@ -387,9 +380,9 @@ make_signature(const EventlogMirror *mirror)
 
 	initStringInfo(&text);
 	/* of the generation, what resume_mirror() counts, not what workers do */
-	appendStringInfo(&text, "%u %u %d %d %s\n%s\n%s\n%s\n%s\n", (uint32) (mirror->generation >> 32),
+	appendStringInfo(&text, "%u %u %d %d %s\n%s\n%s\n%s\n%s\n%s\n", (uint32) (mirror->generation >> 32),
 					 mirror->owner, mirror->out, mirror->restart != NULL,
-					 mirror->identity, mirror->name, mirror->topic, mirror->kafka_topic,
+					 mirror->identity, mirror->name, mirror->server, mirror->topic, mirror->kafka_topic,
 					 mirror->stopped != NULL ? mirror->stopped : "");
 	appendStringInfoString(&text, JsonbToCString(NULL, &mirror->config_json->root, VARSIZE(mirror->config_json)));
 	if (mirror->config != NULL)

@@ -170,11 +170,30 @@ fail_fenced(EventlogMirrorOut *out, const EventlogKafkaError *error)
 		stop(out, EVENTLOG_MIRROR_FENCED, "another worker has taken the mirror over");
 }
 
+/*
+ * The cluster has answered, or may have: is the mirror to go on?  Before the
+ * topic is made, too.
+ */
+static bool
+is_admitted(EventlogMirrorOut *out, bool answered)
+{
+	char		cluster[EVENTLOG_MIRROR_CLUSTER_BYTES];
+
+	answered |= out->api->cluster_id(out->client, cluster, sizeof(cluster));
+	if (!answered || eventlog_mirror_pair_admit(out->pair, cluster))
+		return true;
+	eventlog_out_close_client(out);
+	out->retry_at = DT_NOEND;
+	return false;
+}
+
 static void
 op_failed(EventlogMirrorOut *out, const EventlogKafkaError *error)
 {
 	EventlogKafkaDelivery failure;
 
+	if (out->state == OUT_TARGET && !is_admitted(out, false))
+		return;
 	if (out->state == OUT_TARGET && error->code == EVENTLOG_KAFKA_ERR_UNKNOWN_TOPIC_OR_PART &&
 		eventlog_out_is_gone(out, error))
 		return;
@@ -245,6 +264,8 @@ op_done(EventlogMirrorOut *out, TimestampTz now)
 			eventlog_out_ask_for_target(out);
 			break;
 		case OUT_TARGET:
+			if (!is_admitted(out, true))
+				break;
 			out->target = out->api->target(out->client);
 			if (!eventlog_out_partitions_fit(out))
 				break;

@@ -120,17 +120,17 @@ check_topics(EventlogMirror *mirror)
 }
 
 static void
-check_loop(const EventlogMirror *mirror)
+check_loop(const EventlogMirror *mirror, bool at_work)
 {
 	char	   *other;
 
-	other = eventlog_mirror_find_double(mirror);
+	other = eventlog_mirror_find_double(mirror, at_work);
 	if (other != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("mirror \"%s\" does that already", other)));
 	other = eventlog_mirror_find_loop(mirror, mirror->pattern ? NULL : mirror->topic,
-									  mirror->kafka_topic);
+									  mirror->kafka_topic, at_work);
 	if (other != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -236,7 +236,7 @@ eventlog_create_mirror(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("mirror \"%s\" already exists", mirror.name)));
-	check_loop(&mirror);
+	check_loop(&mirror, false);
 	PopActiveSnapshot();
 	(void) eventlog_mirror_insert(mirror.name, mirror.owner, mirror.server, mirror.out,
 								  mirror.topic, mirror.kafka_topic,
@@ -312,6 +312,11 @@ eventlog_resume_mirror(PG_FUNCTION_ARGS)
 				 errmsg("mirror \"%s\" is diverged", mirror->name),
 				 errdetail("%s", mirror->stopped),
 				 errhint("Say from where it is to go on: resume_mirror(name, start => 'latest'), 'earliest', a timestamp, or offsets.")));
+	if (mirror->pattern)
+		eventlog_mirror_read_config(mirror);
+	PushActiveSnapshot(GetLatestSnapshot());
+	check_loop(mirror, true);
+	PopActiveSnapshot();
 	eventlog_mirror_set_home(mirror->id);
 	eventlog_mirror_set_stopped(mirror->id, NULL);
 	eventlog_mirror_set_paused(mirror->id, false);

@@ -19,6 +19,9 @@
 #include "mirror.h"
 #include "topic.h"
 
+/* A cluster's id, cut: Kafka's own have 22 characters. */
+#define EVENTLOG_MIRROR_CLUSTER_BYTES	64
+
 /* A pair of topics of a mirror; a mirror that is no pattern has one. */
 typedef struct EventlogMirrorPair
 {
@@ -31,6 +34,9 @@ typedef struct EventlogMirrorPair
 	const EventlogKafkaOption *options;
 	int			noptions;
 	EventlogMirrorPhase phase;	/* by eventlog_mirror_pair_phase() */
+	bool		admitted;		/* by eventlog_mirror_pair_admit() ... */
+	char		cluster[EVENTLOG_MIRROR_CLUSTER_BYTES]; /* ... in this cluster */
+	bool		left_out;		/* of a pattern: another mirror goes the other way */
 } EventlogMirrorPair;
 
 /*
@@ -58,6 +64,15 @@ extern void eventlog_mirror_pair_failed(EventlogMirrorPair *pair, const char *me
  */
 extern void eventlog_mirror_pair_stop(EventlogMirrorPair *pair, EventlogMirrorPhase phase,
 									  const char *message);
+
+/*
+ * To be asked when brokers have answered a client, before anything is read or
+ * written: may the pair be mirrored in the cluster of this id ("": not told)?
+ * If not, its mirror has been stopped, or leaves the pair out: nothing more is
+ * to be done about it.  Costs nothing once it has been admitted.  Outside of
+ * transactions.
+ */
+extern bool eventlog_mirror_pair_admit(EventlogMirrorPair *pair, const char *cluster);
 
 /* For the views: where a partition is. */
 extern void eventlog_mirror_pair_tell(const EventlogMirrorPair *pair, int32 partition,

@@ -641,6 +641,7 @@ static const EventlogKafkaApi api = {
 	.op_wait = eventlog_kafka_op_wait,
 	.start_metadata = eventlog_kafka_start_metadata,
 	.metadata = op_metadata,
+	.cluster_id = eventlog_kafka_cluster_id,
 	.start_create_topic = eventlog_kafka_start_create_topic,
 	.start_describe_topic = eventlog_kafka_start_describe_topic,
 	.configs = op_configs,

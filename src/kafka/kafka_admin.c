@@ -137,6 +137,17 @@ copy_cluster(EventlogKafkaClient *client)
 	return to->cluster_id != NULL;
 }
 
+bool
+eventlog_kafka_cluster_id(EventlogKafkaClient *client, char *id, size_t size)
+{
+	char	   *cluster = rd_kafka_clusterid(client->rk, 0);
+
+	snprintf(id, size, "%s", cluster ? cluster : "");
+	if (cluster != NULL)
+		rd_kafka_mem_free(client->rk, cluster);
+	return id[0] != '\0';
+}
+
 /*
  * Asks twice: the first answer may have had to wait for a connection, the
  * second one tells how long a request takes.

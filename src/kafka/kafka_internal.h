@@ -205,6 +205,7 @@ extern void eventlog_kafka_nudge(EventlogKafkaClient *client, const EventlogKafk
 extern void eventlog_kafka_nudge_run(EventlogKafkaClient *client);
 
 /* --- kafka_admin.c --- */
+extern bool eventlog_kafka_cluster_id(EventlogKafkaClient *client, char *id, size_t size);
 extern bool eventlog_kafka_start_metadata(EventlogKafkaClient *client, const char *topic,
 										  int timeout_ms, EventlogKafkaError *error);
 extern bool eventlog_kafka_start_create_topic(EventlogKafkaClient *client, const char *topic,
