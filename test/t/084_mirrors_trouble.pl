@@ -185,7 +185,8 @@ ok($node->poll_query_until('postgres',
 		"SELECT count(*) = 2 FROM eventlog.mirrors WHERE name ~ '^gone' AND state ~ 'failed|stopped'"),
 	'both directions say so');
 like(last_error('gone.in'), qr/topic "gone" is not there|nknown topic/, 'the reading one');
-like(last_error('gone'), qr/nknown topic|UNKNOWN_TOPIC/, 'the writing one, which does not make a topic anew that lacks records');
+# which of the two librdkafka says depends on what it learns first
+like(last_error('gone'), qr/nknown topic|UNKNOWN_TOPIC|topic "gone", partition 0: .*UNKNOWN_PARTITION/, 'the writing one, which does not make a topic anew that lacks records');
 ok(mirror_column($node, 'gone', 'next_start_at IS NOT NULL AND failures > 0') eq 't', 'when it tries again is told')
   if mirror_state($node, 'gone') eq 'failed';
 ok(topic_command('--create', '--topic', 'gone', '--partitions', '1'), 'it is made anew, empty');
