@@ -51,7 +51,9 @@ format-check:
 else
 
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
-ifeq ($(PGXS),)
+# Debian's client package has PGXS, too, but not the headers
+HEADER := $(wildcard $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h)
+ifneq ($(words $(PGXS) $(HEADER)),2)
 $(error PostgreSQL's development files are missing: install postgresql-server-dev-NN, or set PG_CONFIG; "make check" and "make demo" do it by themselves)
 endif
 

@@ -13,8 +13,10 @@ what=${1:-build}
 
 say() { printf '%s\n' "$*" >&2; }
 
+# Debian's client package has PGXS, too, but not the headers.
 have_pgxs() {
-	[ -n "${PG_CONFIG:-}" ] && f=$("$PG_CONFIG" --pgxs 2>/dev/null) && [ -f "$f" ]
+	[ -n "${PG_CONFIG:-}" ] && f=$("$PG_CONFIG" --pgxs 2>/dev/null) && [ -f "$f" ] &&
+		d=$("$PG_CONFIG" --includedir-server 2>/dev/null) && [ -f "$d/postgres.h" ]
 }
 installed() {
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
