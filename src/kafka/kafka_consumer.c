@@ -316,11 +316,9 @@ eventlog_kafka_fetch(EventlogKafkaClient *client, int max, int64 max_bytes)
 {
 	EventlogKafkaHeld *held;
 	ssize_t		got = STEP;
-	int64		before;
 
 	if (client->records == NULL || max <= 0)
 		return NULL;
-	before = rd_kafka_queue_length(client->records);
 	held = new_batch(client, max);
 	if (held == NULL)
 		return NULL;
@@ -340,7 +338,7 @@ eventlog_kafka_fetch(EventlogKafkaClient *client, int max, int64 max_bytes)
 		held->nraw += Max((int) got, 0);
 	}
 
-	eventlog_kafka_nudge(client, held, before);
+	eventlog_kafka_nudge(client, held);
 
 	/* it has no list to leave yet */
 	held->prev = NULL;

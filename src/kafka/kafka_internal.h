@@ -150,6 +150,7 @@ struct EventlogKafkaClient
 	int			last_assigned;
 	int64		full_messages;	/* of a full queue; 0: it needs no nudges */
 	int64		full_bytes;
+	bool		was_full;		/* or may have been, since the last nudge */
 
 	/* --- the helper's while an operation runs, else the caller's --- */
 	EventlogKafkaOp op;
@@ -200,8 +201,7 @@ extern void eventlog_kafka_client_free(EventlogKafkaClient *client);
 
 /* --- kafka_nudge.c --- */
 extern void eventlog_kafka_nudge_init(EventlogKafkaClient *client);
-extern void eventlog_kafka_nudge(EventlogKafkaClient *client, const EventlogKafkaHeld *held,
-								 int64 before);
+extern void eventlog_kafka_nudge(EventlogKafkaClient *client, const EventlogKafkaHeld *held);
 extern void eventlog_kafka_nudge_run(EventlogKafkaClient *client);
 
 /* --- kafka_admin.c --- */

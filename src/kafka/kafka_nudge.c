@@ -46,13 +46,17 @@ eventlog_kafka_nudge_init(EventlogKafkaClient *client)
 }
 
 /*
- * What is held was taken from a queue of "before" messages: if that may have
- * been full, and has room now, nudge the brokers that they have come from.
+ * What is held was just taken from the queue: if that may have been full since
+ * the last nudge, and has room now, nudge the brokers that they have come from.
+ *
+ * The queue grows while it is being read, so its length before tells little; it
+ * was never longer than what was taken and what is left.
  */
 void
-eventlog_kafka_nudge(EventlogKafkaClient *client, const EventlogKafkaHeld *held, int64 before)
+eventlog_kafka_nudge(EventlogKafkaClient *client, const EventlogKafkaHeld *held)
 {
-	int64		after = before - held->nraw;
+	int64		left;
+	int64		peak;
 	int64		each;
 	rd_kafka_topic_partition_list_t *list;
 	int32		brokers[MAX_BROKERS];
@@ -61,10 +65,15 @@ eventlog_kafka_nudge(EventlogKafkaClient *client, const EventlogKafkaHeld *held,
 
 	if (client->full_messages == 0 || held->nraw == 0)
 		return;
+	left = rd_kafka_queue_length(client->records);
+	peak = left + held->nraw;
 	each = held->batch.bytes / held->nraw;
-	if ((before < client->full_messages && before * each < client->full_bytes / 4 * 3) ||
-		after >= client->full_messages || after * each >= client->full_bytes)
+	/* values need not be of one size */
+	if (peak >= client->full_messages || peak * each >= client->full_bytes / 4 * 3)
+		client->was_full = true;
+	if (!client->was_full || left >= client->full_messages || left * each >= client->full_bytes)
 		return;
+	client->was_full = false;
 
 	list = rd_kafka_topic_partition_list_new(1);
 	for (i = 0; i < held->nraw && nbrokers < MAX_BROKERS; i++)

@@ -82,9 +82,19 @@ bool
 eventlog_kafka_begin(EventlogKafkaClient *client, EventlogKafkaError *error)
 {
 	rd_kafka_error_t *failure;
+	rd_kafka_resp_err_t fatal;
+	char		reason[256];
 
 	if (!check_transactional(client, error) || !eventlog_kafka_op_begin(client, error))
 		return false;
+
+	/* librdkafka may be late to refuse one that has just been fenced */
+	fatal = rd_kafka_fatal_error(client->rk, reason, sizeof(reason));
+	if (fatal != RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		eventlog_kafka_set_error(client, error, fatal, "begin_transaction");
+		return false;
+	}
 	failure = rd_kafka_begin_transaction(client->rk);
 	if (failure != NULL)
 	{

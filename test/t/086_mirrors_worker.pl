@@ -62,8 +62,11 @@ is(sql("SELECT generation FROM eventlog.mirror WHERE name = 'b.out'") . ' ' . sq
 sql("SELECT eventlog.create_mirror(t || '.in', 'kafka', 'in', t || '.back', t) FROM unnest('{a, b}'::text[]) t");
 wait_until("SELECT bool_and(state = 'streaming' AND records = 101 AND lag = 0) FROM eventlog.mirrors WHERE direction = 'in'",
 	'two mirrors have read theirs');
-is(sql("SELECT string_agg((p ->> 'partition') || ':' || (p ->> 'lag'), ' ' ORDER BY p ->> 'partition') FROM eventlog.mirrors, jsonb_array_elements(partitions) p WHERE name = 'a.in'"),
-	'0:0 1:0', 'lag of partitions');
+# a partition's end, after the last transaction's marker, is learnt after its last record
+wait_until(<<SQL, 'lag of partitions');
+SELECT string_agg((p ->> 'partition') || ':' || (p ->> 'lag'), ' ' ORDER BY p ->> 'partition') = '0:0 1:0'
+FROM eventlog.mirrors, jsonb_array_elements(partitions) p WHERE name = 'a.in'
+SQL
 sql("SELECT eventlog.pause_mirror('a.in'), eventlog.produce(t, 'y', 'y') FROM unnest('{a, b}'::text[]) t");
 wait_for_records($node, 'b.back', 102, 'without the other, one goes on');
 sql("SELECT eventlog.resume_mirror('a.in')");
