@@ -88,7 +88,8 @@ struct EventlogMirrorOut
 	bool		known;			/* positions are */
 	bool		restart;		/* to begin where resume_mirror() has said, and not
 								 * yet committed */
-	bool		pin;			/* the target's group does not have them all yet */
+	bool		pin;			/* not all of them have been committed with our token, where
+								 * they belong */
 
 	bool		in_transaction;
 	int64		transaction_records;
@@ -130,10 +131,13 @@ extern bool eventlog_out_take_positions(EventlogMirrorOut *out, EventlogTopic *t
 /* --- mirror_out_owner.c --- */
 
 extern void eventlog_out_token(const EventlogMirrorOut *out, char *text, size_t size);
-extern bool eventlog_out_may_own(EventlogMirrorOut *out, const EventlogKafkaOffset *offsets, int count,
-								 bool *is_new);
+extern bool eventlog_out_may_own(EventlogMirrorOut *out, const EventlogKafkaOffset *offsets, int count);
 extern bool eventlog_out_is_foreign(const EventlogMirrorOut *out, Relation leaf,
 									const EventlogKafkaOffset *offset, uint32 *timeline);
+extern bool eventlog_out_can_carry(int npartitions, int target_partitions);
+extern char *eventlog_out_metadata(const EventlogMirrorOut *out, int t);
+extern EventlogKafkaOffset eventlog_out_committed_position(const EventlogKafkaOffset *offsets,
+														   int count, int p);
 
 /* --- mirror_out_send.c --- */
 

@@ -96,8 +96,8 @@ eventlog_out_create_target(EventlogMirrorOut *out)
 }
 
 /*
- * Do the partition counts fit?  Positions of source partition p are kept as the
- * group's offset of target partition p, so there must be one.
+ * Do the partition counts fit?  A group's offsets have to carry the positions of
+ * all of ours.
  */
 bool
 eventlog_out_partitions_fit(EventlogMirrorOut *out)
@@ -110,9 +110,10 @@ eventlog_out_partitions_fit(EventlogMirrorOut *out)
 	if (!out->pair->mirror->config->repartition)
 		snprintf(message, sizeof(message), "the topic has %d partitions, and Kafka's has %d",
 				 out->npartitions, out->target_partitions);
-	else if (out->target_partitions < out->npartitions && out->pair->transactional_id != NULL)
+	else if (out->pair->transactional_id != NULL &&
+			 !eventlog_out_can_carry(out->npartitions, out->target_partitions))
 		snprintf(message, sizeof(message),
-				 "the topic has %d partitions, and Kafka's has only %d, which cannot carry the positions",
+				 "the topic has %d partitions, and Kafka's has only %d, too few to carry the positions",
 				 out->npartitions, out->target_partitions);
 	else
 		return true;
@@ -259,16 +260,17 @@ eventlog_out_create_letters(EventlogMirrorOut *out)
 void
 eventlog_out_ask_for_positions(EventlogMirrorOut *out)
 {
-	EventlogKafkaOffset *partitions = palloc0(sizeof(EventlogKafkaOffset) * out->npartitions);
+	int			n = Min(out->npartitions, out->target_partitions);
+	EventlogKafkaOffset *partitions = palloc0(sizeof(EventlogKafkaOffset) * n);
 	EventlogKafkaError error = {0};
 
-	for (int p = 0; p < out->npartitions; p++)
+	for (int p = 0; p < n; p++)
 	{
 		partitions[p].topic = out->pair->kafka_topic;
 		partitions[p].partition = p;
 	}
 	out->state = OUT_COMMITTED;
-	if (!out->api->start_committed(out->client, out->pair->group, partitions, out->npartitions,
+	if (!out->api->start_committed(out->client, out->pair->group, partitions, n,
 								   OP_TIMEOUT_MS, &error))
 		eventlog_out_fail_by_kafka(out, "could not ask for positions", &error);
 	pfree(partitions);
@@ -371,7 +373,7 @@ static bool
 is_diverged(EventlogMirrorOut *out, int p, const EventlogKafkaOffset *kafka,
 			const EventlogMetaHead *meta, Relation leaf, char *message, size_t size)
 {
-	int64		committed = kafka != NULL ? kafka->offset : -1;
+	int64		committed = kafka->offset;
 	int64		sent = out->saved[p];
 	uint32		timeline;
 
@@ -383,7 +385,7 @@ is_diverged(EventlogMirrorOut *out, int p, const EventlogKafkaOffset *kafka,
 		snprintf(message, size,
 				 "partition %d: Kafka has offset %lld of ours, our log ends at %lld and %lld was sent for certain",
 				 p, (long long) committed, (long long) meta->next_offset, (long long) sent);
-	else if (kafka != NULL && committed >= 0 && eventlog_out_is_foreign(out, leaf, kafka, &timeline))
+	else if (committed >= 0 && eventlog_out_is_foreign(out, leaf, kafka, &timeline))
 		snprintf(message, size,
 				 "partition %d: Kafka has offset %lld of ours, committed on timeline %u; our log, which ends at %lld, has other records before it, of another timeline",
 				 p, (long long) committed, timeline, (long long) meta->next_offset);
@@ -404,43 +406,42 @@ eventlog_out_take_positions(EventlogMirrorOut *out, EventlogTopic *topic)
 	const EventlogKafkaOffset *offsets = out->api->offsets(out->client, &count);
 	Oid		   *leaves = eventlog_topic_copy_leaves(topic);
 	bool		transactional = out->pair->transactional_id != NULL;
-	bool		is_new = false;
 	bool		had = false;
 	EventlogMirrorStart earliest = {.kind = EVENTLOG_START_EARLIEST};
 
 	load_positions(out);
 	for (int p = 0; p < out->npartitions; p++)
 		had |= out->saved[p] >= 0;
-	if (transactional && !eventlog_out_may_own(out, offsets, count, &is_new))
+	if (transactional && !eventlog_out_may_own(out, offsets, count))
 	{
 		eventlog_out_stop_for_good(out, EVENTLOG_MIRROR_FENCED,
 								   "another server, which has been promoted or was told to go on, has taken the mirror over; resume_mirror() with a start takes it back");
 		return false;
 	}
-	out->pin = out->restart || is_new;
+	out->pin = true;
 	for (int p = 0; p < out->npartitions; p++)
 	{
-		const EventlogKafkaOffset *kafka = transactional && p < count ? &offsets[p] : NULL;
-		int64		position = kafka != NULL ? kafka->offset : -1;
+		EventlogKafkaOffset committed = {.partition = p,.offset = -1};
+		int64		position;
 		EventlogMetaHead meta;
 		uint32		layout;
 		char		message[512];
 		Relation	leaf = table_open(leaves[p], AccessShareLock);
 
 		eventlog_storage_read_meta(leaf, &meta, &layout);
+		if (transactional)
+			committed = eventlog_out_committed_position(offsets, count, p);
+		position = committed.offset;
 		if (out->restart)
 			position = start_offset(out->pair->mirror->restart, p, &meta, leaf);
-		else if (is_diverged(out, p, kafka, &meta, leaf, message, sizeof(message)))
+		else if (is_diverged(out, p, &committed, &meta, leaf, message, sizeof(message)))
 		{
 			table_close(leaf, AccessShareLock);
 			eventlog_out_stop_for_good(out, EVENTLOG_MIRROR_DIVERGED, message);
 			return false;
 		}
 		if (position < 0)
-		{
 			position = out->saved[p];
-			out->pin = true;
-		}
 		if (position < 0)
 		{
 			/* a partition that came later is mirrored from its beginning */

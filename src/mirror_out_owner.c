@@ -12,12 +12,16 @@
  * timeline, and the number of the worker.  Tokens have an order.  Whoever finds
  * one that is above its own has been succeeded, and stays away; whoever has the
  * highest one goes on, even if it has just been fenced.  So the two cannot fence
- * each other for ever.  A new owner commits all positions with its token at
+ * each other for ever.  Whoever begins commits all positions with its token at
  * once.
  *
  * The timeline also says of which history a position is: if the record before
  * it was written here later than the position was, on another timeline, then
  * Kafka has records that our log has lost, whatever their numbers.
+ *
+ * Our position of partition p is the group's offset of Kafka's partition p.  If
+ * that topic has fewer, n, partition p's position is in the metadata of
+ * partition p modulo n, behind the token, as " p:offset".
  *
  *-------------------------------------------------------------------------
  */
@@ -28,6 +32,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -40,6 +45,11 @@
 #define TERM(generation)	((uint32) ((uint64) (generation) >> 32))
 
 /* Who has committed a position. */
+/* Brokers take so much with a position, unless offset.metadata.max.bytes says otherwise. */
+#define METADATA_BYTES	4096
+#define TOKEN_BYTES		100
+#define CARRIED_BYTES	26		/* one position at most */
+
 typedef struct Token
 {
 	uint32		term;
@@ -99,12 +109,10 @@ compare(const Token *a, const Token *b)
 
 /*
  * Who has had the mirror before, by the positions that Kafka has.  False if
- * that is a successor, and we have to stay away.  *is_new: it was not this
- * worker, so all positions have to be committed as ours.
+ * that is a successor, and we have to stay away.
  */
 bool
-eventlog_out_may_own(EventlogMirrorOut *out, const EventlogKafkaOffset *offsets, int count,
-					 bool *is_new)
+eventlog_out_may_own(EventlogMirrorOut *out, const EventlogKafkaOffset *offsets, int count)
 {
 	EventlogMirror *mirror = unconstify(EventlogMirror *, out->pair->mirror);
 	Token		mine = own_token(out);
@@ -112,15 +120,10 @@ eventlog_out_may_own(EventlogMirrorOut *out, const EventlogKafkaOffset *offsets,
 	Token		token;
 	bool		found = false;
 
-	*is_new = false;
 	for (int p = 0; p < count; p++)
 	{
 		if (offsets[p].offset < 0 || !read_token(offsets[p].metadata, &token))
-		{
-			*is_new |= offsets[p].offset >= 0;
 			continue;
-		}
-		*is_new |= compare(&token, &mine) != 0;
 		if (!found || compare(&token, &highest) > 0)
 			highest = token;
 		found = true;
@@ -134,7 +137,6 @@ eventlog_out_may_own(EventlogMirrorOut *out, const EventlogKafkaOffset *offsets,
 	mirror->generation = ((int64) (highest.term + 1) << 32) | (uint32) mirror->generation;
 	eventlog_mirror_set_generation(mirror->id, mirror->generation);
 	ForceSyncCommit();
-	*is_new = true;
 	return true;
 }
 
@@ -166,4 +168,72 @@ eventlog_out_is_foreign(const EventlogMirrorOut *out, Relation leaf, const Event
 	eventlog_cursor_close(cur);
 	UnregisterSnapshot(snapshot);
 	return foreign;
+}
+
+/* ---- positions of partitions that Kafka's topic lacks ---- */
+
+bool
+eventlog_out_can_carry(int npartitions, int target_partitions)
+{
+	return target_partitions > 0 &&
+		(npartitions - 1) / target_partitions <= (METADATA_BYTES - TOKEN_BYTES) / CARRIED_BYTES;
+}
+
+/* What to commit with the position of Kafka's partition t. */
+char *
+eventlog_out_metadata(const EventlogMirrorOut *out, int t)
+{
+	StringInfoData text;
+	char		token[TOKEN_BYTES];
+
+	eventlog_out_token(out, token, sizeof(token));
+	initStringInfo(&text);
+	appendStringInfoString(&text, token);
+	for (int p = t + out->target_partitions; p < out->npartitions; p += out->target_partitions)
+		appendStringInfo(&text, " %d:%lld", p, (long long) out->sent[p]);
+	return text.data;
+}
+
+/* Find partition p in such a text; -1 if it is not in there. */
+static int64
+find_carried(const char *text, int p)
+{
+	Token		token;
+	const char *rest = text;
+
+	if (!read_token(text, &token))
+		return -1;
+	while ((rest = strchr(rest, ' ')) != NULL)
+	{
+		int			partition;
+		long long	offset;
+
+		rest++;
+		if (sscanf(rest, "%d:%lld", &partition, &offset) == 2 && partition == p)
+			return offset;
+	}
+	return -1;
+}
+
+/*
+ * Our position of partition p, as Kafka has it in any of these; an offset of -1
+ * if it has none.  If it is in more than one place, Kafka's topic has been given
+ * partitions since, and the highest is the last.
+ */
+EventlogKafkaOffset
+eventlog_out_committed_position(const EventlogKafkaOffset *offsets, int count, int p)
+{
+	EventlogKafkaOffset found = {.partition = p,.offset = -1};
+
+	for (int t = 0; t < count; t++)
+	{
+		int64		offset = t == p ? offsets[t].offset : find_carried(offsets[t].metadata, p);
+
+		if (offset > found.offset)
+		{
+			found.offset = offset;
+			found.metadata = offsets[t].metadata;
+		}
+	}
+	return found;
 }

@@ -331,34 +331,40 @@ take_back_exact(EventlogMirrorOut *out)
 void
 eventlog_out_start_commit(EventlogMirrorOut *out)
 {
-	EventlogKafkaOffset *positions = palloc0(sizeof(EventlogKafkaOffset) * out->npartitions);
+	bool		transactional = out->pair->transactional_id != NULL;
+	int			carriers = transactional ? Min(out->npartitions, out->target_partitions) : 0;
+	EventlogKafkaOffset *positions = palloc0(sizeof(EventlogKafkaOffset) * Max(carriers, 1));
 	EventlogKafkaError error = {0};
 	int			n = 0;
 	bool		keep = eventlog_out_keep_is_due(out, GetCurrentTimestamp());
-	char		token[100];
 	bool		ok;
 
 	take_back_exact(out);
-	eventlog_out_token(out, token, sizeof(token));
-	for (int p = 0; p < out->npartitions; p++)
+	for (int t = 0; t < carriers; t++)
 	{
-		if (out->sent[p] == out->position[p] && !keep)
+		bool		moved = keep;
+
+		for (int p = t; p < out->npartitions && !moved; p += out->target_partitions)
+			moved = out->sent[p] != out->position[p];
+		if (!moved)
 			continue;
 		positions[n].topic = out->pair->kafka_topic;
-		positions[n].partition = p;
-		positions[n].metadata = token;
-		positions[n++].offset = out->sent[p];
+		positions[n].partition = t;
+		positions[n].metadata = eventlog_out_metadata(out, t);
+		positions[n++].offset = out->sent[t];
 	}
 	EVENTLOG_PAUSE_INTERRUPTIBLE("mirror-commit", out->pair->mirror->name);
 	if (keep)
 		out->keeping = true;
 	out->state = OUT_COMMITTING;
-	if (out->pair->transactional_id != NULL)
+	if (transactional)
 		ok = out->api->start_commit(out->client, out->pair->group, positions, n, OP_TIMEOUT_MS, &error);
 	else
 		ok = out->api->start_flush(out->client, OP_TIMEOUT_MS, &error);
 	if (!ok)
 		eventlog_out_fail_by_kafka(out, "could not commit", &error);
+	for (int i = 0; i < n; i++)
+		pfree(unconstify(char *, positions[i].metadata));
 	pfree(positions);
 }
 
