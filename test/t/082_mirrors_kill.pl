@@ -177,12 +177,13 @@ sub stop_outside_locks
 # The worker is stopped in the middle of its load, all others die, and the files
 # come to life elsewhere.
 my $zombie = worker_of($node, 'out');
-my $client = start_client($node, <<SQL x 40);
+my $client = start_client($node, <<SQL x 100);
 SELECT count(eventlog.produce('src', 'y' || i, repeat('y', 200))) FROM generate_series(1, 5000) i;
 SQL
 wait_for_records($node, 'dst', $n + 20_000, 'it sends');
 stop_outside_locks($zombie);
 finish_client($client);
+sql("SELECT count(eventlog.produce('src', 'y' || i, 'after it')) FROM generate_series(1, 100) i");
 cmp_ok(sql('SELECT count(*) FROM topics.dst'), '<', sql('SELECT count(*) FROM topics.src'), 'it is stopped before its end');
 my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
 kill 'STOP', $postmaster;
