@@ -69,6 +69,7 @@ CREATE TABLE eventlog.mirror_position (
 	record_offset bigint,
 	kafka_offset bigint,
 	epoch int,
+	relation regclass,
 	PRIMARY KEY (mirror, kafka_topic, partition)
 ) WITH (fillfactor = 25, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0,
 	autovacuum_analyze_threshold = 1000000);
@@ -80,6 +81,7 @@ COMMENT ON COLUMN eventlog.mirror_position.partition IS 'partition of the source
 COMMENT ON COLUMN eventlog.mirror_position.topic IS 'topic here';
 COMMENT ON COLUMN eventlog.mirror_position.record_offset IS 'the next offset here: to send, or to append at';
 COMMENT ON COLUMN eventlog.mirror_position.kafka_offset IS 'the next offset in Kafka: to read, or to be given';
+COMMENT ON COLUMN eventlog.mirror_position.relation IS 'direction out: the table of the topic whose offset it is, as another topic may be given its name';
 COMMENT ON COLUMN eventlog.mirror_position.epoch IS 'leader epoch of the source; direction out: the timeline, if record_offset is just where Kafka is, else null or -1';
 SELECT pg_catalog.pg_extension_config_dump('eventlog.mirror_position', '');
 

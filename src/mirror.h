@@ -84,6 +84,8 @@ typedef struct EventlogMirrorPosition
 	int64		record_offset;	/* ours; -1: not known */
 	int64		kafka_offset;	/* Kafka's; -1: not known */
 	int32		epoch;			/* of the source's, at that time; -1: not known */
+	Oid			relation;		/* out: our topic's table, which no other topic of
+								 * its name has; else invalid */
 } EventlogMirrorPosition;
 
 /* --- mirror_catalog.c --- */
@@ -182,6 +184,9 @@ extern void eventlog_mirror_sync_add(int32 id, const EventlogMirrorPosition *pos
 
 /* Forget all pairs of a mirror. */
 extern void eventlog_mirror_syncs_forget(int32 id);
+
+/* Forget all that is known of a topic in Kafka, pairs too, in this transaction. */
+extern void eventlog_mirror_positions_forget(int32 id, const char *kafka_topic);
 
 /*
  * The pair to use for a consumer of one side, at *record_offset or, if that is

@@ -674,6 +674,24 @@ refresh_patterns(TimestampTz now, bool all)
 	}
 }
 
+/* Mirrors to Kafka find out whether their topics are still the ones they were. */
+static void
+check_topics(void)
+{
+	ListCell   *lc;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	foreach(lc, eventlog_mirror_jobs)
+	{
+		EventlogMirrorJob *job = lfirst(lc);
+
+		if (job->out != NULL)
+			eventlog_mirror_out_check_topic(job->out);
+	}
+	CommitTransactionCommand();
+}
+
 void
 eventlog_mirror_refresh_jobs(TimestampTz now)
 {
@@ -700,6 +718,8 @@ eventlog_mirror_refresh_jobs(TimestampTz now)
 	look = topics_changed;
 	topics_changed = false;
 	refresh_patterns(now, look);
+	if (look)
+		check_topics();
 }
 
 void

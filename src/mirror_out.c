@@ -148,6 +148,16 @@ eventlog_mirror_out_is_waiting(const EventlogMirrorOut *out)
 		(out->state == OUT_CLOSED && out->retry_at <= GetCurrentTimestamp());
 }
 
+void
+eventlog_mirror_out_check_topic(EventlogMirrorOut *out)
+{
+	EventlogTopic *topic = eventlog_topic_by_name(out->pair->topic, true);
+
+	/* nothing that happens to the new one would be seen by the old one's number */
+	if (topic == NULL || topic->relid != out->relid)
+		out->activity = 0;
+}
+
 bool
 eventlog_mirror_out_has_news(const EventlogMirrorOut *out)
 {

@@ -134,10 +134,12 @@ extern void eventlog_out_token(const EventlogMirrorOut *out, char *text, size_t 
 extern bool eventlog_out_may_own(EventlogMirrorOut *out, const EventlogKafkaOffset *offsets, int count);
 extern bool eventlog_out_is_foreign(const EventlogMirrorOut *out, Relation leaf,
 									const EventlogKafkaOffset *offset, uint32 *timeline);
+extern bool eventlog_out_has_other_topic(const EventlogMirrorOut *out,
+										 const EventlogKafkaOffset *offsets, int count);
 extern bool eventlog_out_can_carry(int npartitions, int target_partitions);
 extern char *eventlog_out_metadata(const EventlogMirrorOut *out, int t);
-extern EventlogKafkaOffset eventlog_out_committed_position(const EventlogKafkaOffset *offsets,
-														   int count, int p);
+extern EventlogKafkaOffset eventlog_out_committed_position(const EventlogMirrorOut *out,
+														   const EventlogKafkaOffset *offsets, int count, int p);
 
 /* --- mirror_out_send.c --- */
 

@@ -308,12 +308,16 @@ start_offset(const EventlogMirrorStart *start, int p, const EventlogMetaHead *me
 	return Max(offset, meta->log_start_offset);
 }
 
-/* What is written down of positions, and whether it is what Kafka has. */
-static void
+/*
+ * What is written down of positions, and whether it is what Kafka has.  False if
+ * it is of another topic that had the name of ours, and so is nothing.
+ */
+static bool
 load_positions(EventlogMirrorOut *out)
 {
 	EventlogMirrorPosition *positions;
 	int			n = eventlog_mirror_positions_load(out->pair->mirror->id, &positions);
+	bool		ours = true;
 
 	for (int p = 0; p < out->npartitions; p++)
 	{
@@ -328,9 +332,15 @@ load_positions(EventlogMirrorOut *out)
 			strcmp(position->kafka_topic, out->pair->kafka_topic) != 0 ||
 			position->partition >= out->npartitions)
 			continue;
+		if (position->relation != out->relid)
+		{
+			ours = false;
+			continue;
+		}
 		out->saved[position->partition] = position->record_offset;
 		out->exact[position->partition] = position->epoch >= 0;
 	}
+	return ours;
 }
 
 /*
@@ -347,7 +357,7 @@ eventlog_out_is_gone(EventlogMirrorOut *out, const EventlogKafkaError *error)
 		return false;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	load_positions(out);
+	(void) load_positions(out);
 	CommitTransactionCommand();
 	for (int p = 0; p < out->npartitions; p++)
 		had |= out->saved[p] >= 0;
@@ -406,10 +416,23 @@ eventlog_out_take_positions(EventlogMirrorOut *out, EventlogTopic *topic)
 	const EventlogKafkaOffset *offsets = out->api->offsets(out->client, &count);
 	Oid		   *leaves = eventlog_topic_copy_leaves(topic);
 	bool		transactional = out->pair->transactional_id != NULL;
-	bool		had = false;
+	bool		ours = load_positions(out);
+	bool		had;
 	EventlogMirrorStart earliest = {.kind = EVENTLOG_START_EARLIEST};
 
-	load_positions(out);
+	/* its name counts for the mirror: what had it before was followed to its end */
+	had = !ours || (transactional && eventlog_out_has_other_topic(out, offsets, count));
+	if (had && !out->pair->mirror->pattern && !out->restart)
+	{
+		char		message[400];
+
+		snprintf(message, sizeof(message),
+				 "topic \"%s\" is another one than that of which records were sent", out->pair->topic);
+		eventlog_out_stop_for_good(out, EVENTLOG_MIRROR_DIVERGED, message);
+		return false;
+	}
+	if (!ours)
+		eventlog_mirror_positions_forget(out->pair->mirror->id, out->pair->kafka_topic);
 	for (int p = 0; p < out->npartitions; p++)
 		had |= out->saved[p] >= 0;
 	if (transactional && !eventlog_out_may_own(out, offsets, count))
@@ -430,7 +453,7 @@ eventlog_out_take_positions(EventlogMirrorOut *out, EventlogTopic *topic)
 
 		eventlog_storage_read_meta(leaf, &meta, &layout);
 		if (transactional)
-			committed = eventlog_out_committed_position(offsets, count, p);
+			committed = eventlog_out_committed_position(out, offsets, count, p);
 		position = committed.offset;
 		if (out->restart)
 			position = start_offset(out->pair->mirror->restart, p, &meta, leaf);
@@ -444,7 +467,7 @@ eventlog_out_take_positions(EventlogMirrorOut *out, EventlogTopic *topic)
 			position = out->saved[p];
 		if (position < 0)
 		{
-			/* a partition that came later is mirrored from its beginning */
+			/* a partition that came later is mirrored from its beginning, as is a topic */
 			position = start_offset(had ? &earliest : &out->pair->mirror->config->start, p, &meta, leaf);
 			eventlog_out_save_position(out, p, position, true);
 		}

@@ -15,6 +15,10 @@
  * each other for ever.  Whoever begins commits all positions with its token at
  * once.
  *
+ * The token ends with the OID of our topic's table.  If that is another one's, the
+ * topic has been dropped or renamed since, and its name given to another one:
+ * the position says nothing about that.
+ *
  * The timeline also says of which history a position is: if the record before
  * it was written here later than the position was, on another timeline, then
  * Kafka has records that our log has lost, whatever their numbers.
@@ -44,18 +48,19 @@
 /* The upper half of a generation; the lower one counts workers. */
 #define TERM(generation)	((uint32) ((uint64) (generation) >> 32))
 
-/* Who has committed a position. */
 /* Brokers take so much with a position, unless offset.metadata.max.bytes says otherwise. */
 #define METADATA_BYTES	4096
 #define TOKEN_BYTES		100
 #define CARRIED_BYTES	26		/* one position at most */
 
+/* Who has committed a position, and of which topic. */
 typedef struct Token
 {
 	uint32		term;
 	uint32		timeline;
 	uint32		worker;
 	uint64		system;
+	Oid			topic;
 } Token;
 
 static Token
@@ -66,7 +71,8 @@ own_token(const EventlogMirrorOut *out)
 		.term = TERM(mirror->generation),
 		.timeline = mirror->timeline,
 		.worker = (uint32) mirror->generation,
-		.system = GetSystemIdentifier()
+		.system = GetSystemIdentifier(),
+		.topic = out->relid
 	};
 
 	return token;
@@ -78,8 +84,8 @@ eventlog_out_token(const EventlogMirrorOut *out, char *text, size_t size)
 {
 	Token		token = own_token(out);
 
-	snprintf(text, size, "pg_eventlog %u.%u.%u " UINT64_FORMAT,
-			 token.term, token.timeline, token.worker, token.system);
+	snprintf(text, size, "pg_eventlog %u.%u.%u " UINT64_FORMAT " %u",
+			 token.term, token.timeline, token.worker, token.system, token.topic);
 }
 
 static bool
@@ -88,8 +94,8 @@ read_token(const char *text, Token *token)
 	unsigned long long system;
 
 	if (text == NULL ||
-		sscanf(text, "pg_eventlog %u.%u.%u %llu", &token->term, &token->timeline,
-			   &token->worker, &system) != 4)
+		sscanf(text, "pg_eventlog %u.%u.%u %llu %u", &token->term, &token->timeline,
+			   &token->worker, &system, &token->topic) != 5)
 		return false;
 	token->system = system;
 	return true;
@@ -138,6 +144,38 @@ eventlog_out_may_own(EventlogMirrorOut *out, const EventlogKafkaOffset *offsets,
 	eventlog_mirror_set_generation(mirror->id, mirror->generation);
 	ForceSyncCommit();
 	return true;
+}
+
+static bool
+is_other_topic(const EventlogMirrorOut *out, const char *metadata)
+{
+	Token		token;
+
+	return read_token(metadata, &token) && token.system == GetSystemIdentifier() &&
+		token.topic != out->relid;
+}
+
+/*
+ * Are the positions that Kafka has those of another topic that had the name of
+ * ours?  If there is one of ours, then others are what is left, of partitions
+ * that ours lacked at first.
+ */
+bool
+eventlog_out_has_other_topic(const EventlogMirrorOut *out, const EventlogKafkaOffset *offsets, int count)
+{
+	bool		other = false;
+	Token		token;
+
+	for (int p = 0; p < count; p++)
+	{
+		if (offsets[p].offset < 0 || !read_token(offsets[p].metadata, &token) ||
+			token.system != GetSystemIdentifier())
+			continue;
+		if (token.topic == out->relid)
+			return false;
+		other = true;
+	}
+	return other;
 }
 
 /*
@@ -217,11 +255,12 @@ find_carried(const char *text, int p)
 
 /*
  * Our position of partition p, as Kafka has it in any of these; an offset of -1
- * if it has none.  If it is in more than one place, Kafka's topic has been given
+ * if it has none of this topic.  If it is in more than one place, Kafka's topic has been given
  * partitions since, and the highest is the last.
  */
 EventlogKafkaOffset
-eventlog_out_committed_position(const EventlogKafkaOffset *offsets, int count, int p)
+eventlog_out_committed_position(const EventlogMirrorOut *out, const EventlogKafkaOffset *offsets,
+								int count, int p)
 {
 	EventlogKafkaOffset found = {.partition = p,.offset = -1};
 
@@ -229,7 +268,7 @@ eventlog_out_committed_position(const EventlogKafkaOffset *offsets, int count, i
 	{
 		int64		offset = t == p ? offsets[t].offset : find_carried(offsets[t].metadata, p);
 
-		if (offset > found.offset)
+		if (offset > found.offset && !is_other_topic(out, offsets[t].metadata))
 		{
 			found.offset = offset;
 			found.metadata = offsets[t].metadata;

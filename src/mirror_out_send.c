@@ -250,23 +250,31 @@ send_partition(EventlogMirrorOut *out, Relation leaf, int p, Snapshot snapshot,
 	return ok;
 }
 
-/* The topic, locked against nothing; its partitions may have become more. */
+/*
+ * The topic, locked against nothing.  If its partitions have become more, or it is
+ * another one of that name, the client is closed, and positions are looked up anew.
+ */
 EventlogTopic *
 eventlog_out_get_topic(EventlogMirrorOut *out)
 {
 	EventlogTopic *topic = eventlog_topic_by_name(out->pair->topic, false);
 
 	eventlog_topic_check_acl(topic, ACL_SELECT);
+	if (out->relid == topic->relid && out->npartitions == topic->npartitions)
+		return topic;
+	if (OidIsValid(out->relid))
+		eventlog_out_close_client(out);
+	out->activity = 0;
 	if (out->relid != topic->relid)
-		out->activity = 0;
-	out->relid = topic->relid;
+	{
+		out->relid = topic->relid;
+		out->limit = 0;
+		out->refused_partition = -1;
+	}
 	if (out->npartitions != topic->npartitions)
 	{
 		int			n = topic->npartitions;
 
-		if (out->npartitions > 0)
-			eventlog_out_close_client(out);
-		out->activity = 0;
 		out->position = out->position == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n) :
 			repalloc(out->position, sizeof(int64) * n);
 		out->sent = out->sent == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n) :
@@ -281,11 +289,10 @@ eventlog_out_get_topic(EventlogMirrorOut *out)
 			repalloc(out->moved_at, sizeof(TimestampTz) * n);
 		out->paired = out->paired == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n) :
 			repalloc(out->paired, sizeof(int64) * n);
-		for (int p = 0; p < n; p++)
-			out->end[p] = out->paired[p] = -1;
 		out->npartitions = n;
-		out->known = false;
 	}
+	for (int p = 0; p < out->npartitions; p++)
+		out->end[p] = out->paired[p] = -1;
 	return topic;
 }
 
@@ -430,7 +437,8 @@ eventlog_out_save_position(EventlogMirrorOut *out, int p, int64 position, bool e
 		.partition = p,
 		.record_offset = position,
 		.kafka_offset = -1,
-		.epoch = exact ? (int32) out->pair->mirror->timeline : -1
+		.epoch = exact ? (int32) out->pair->mirror->timeline : -1,
+		.relation = out->relid
 	};
 
 	eventlog_mirror_position_set(out->pair->mirror->id, &row);
@@ -539,15 +547,20 @@ eventlog_out_streaming(EventlogMirrorOut *out)
 		eventlog_mirror_pair_phase(out->pair, EVENTLOG_MIRROR_STREAMING, NULL);
 }
 
-/* Kafka has the positions that resume_mirror() has given: now ours follow. */
+/*
+ * Kafka has the positions that resume_mirror() has given: now ours follow.  For
+ * good, or a crash would make it begin there again.
+ */
 void
 eventlog_out_forget_restart(EventlogMirrorOut *out, TimestampTz now)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	eventlog_mirror_positions_forget(out->pair->mirror->id, out->pair->kafka_topic);
 	for (int p = 0; p < out->npartitions; p++)
 		eventlog_out_save_position(out, p, out->position[p], false);
 	eventlog_mirror_set_restart(out->pair->mirror->id, NULL);
+	ForceSyncCommit();
 	CommitTransactionCommand();
 	out->saved_at = now;
 	out->restart = false;

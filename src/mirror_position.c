@@ -42,16 +42,16 @@ typedef struct Statement
 	SPIPlanPtr	plan;
 } Statement;
 
-/* $1 mirror, $2 Kafka's topic, $3 partition, $4 ours, $5 and $6 offsets, $7 epoch */
+/* $1 mirror, $2 Kafka's topic, $3 partition, $4 ours, $5 and $6 offsets, $7 epoch, $8 table */
 static Statement update_position = {
-	"UPDATE eventlog.mirror_position SET topic = $4, record_offset = $5, kafka_offset = $6, epoch = $7"
+	"UPDATE eventlog.mirror_position SET topic = $4, record_offset = $5, kafka_offset = $6, epoch = $7, relation = $8"
 	" WHERE mirror OPERATOR(pg_catalog.=) $1 AND kafka_topic OPERATOR(pg_catalog.=) $2"
-	" AND partition OPERATOR(pg_catalog.=) $3", 7, NULL
+	" AND partition OPERATOR(pg_catalog.=) $3", 8, NULL
 };
 
 static Statement insert_position = {
 	"INSERT INTO eventlog.mirror_position (mirror, kafka_topic, partition, topic, record_offset,"
-	" kafka_offset, epoch) VALUES ($1, $2, $3, $4, $5, $6, $7)", 7, NULL
+	" kafka_offset, epoch, relation) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)", 8, NULL
 };
 
 static Statement insert_sync = {
@@ -91,9 +91,9 @@ run(Statement *statement, Oid *types, Datum *values, const char *nulls)
 void
 eventlog_mirror_position_set(int32 id, const EventlogMirrorPosition *position)
 {
-	static Oid	types[7] = {INT4OID, TEXTOID, INT4OID, TEXTOID, INT8OID, INT8OID, INT4OID};
-	Datum		values[7];
-	char		nulls[8] = "       ";
+	static Oid	types[8] = {INT4OID, TEXTOID, INT4OID, TEXTOID, INT8OID, INT8OID, INT4OID, REGCLASSOID};
+	Datum		values[8];
+	char		nulls[9] = "        ";
 	EventlogCatalogSql session;
 
 	values[0] = Int32GetDatum(id);
@@ -106,6 +106,8 @@ eventlog_mirror_position_set(int32 id, const EventlogMirrorPosition *position)
 	nulls[4] = position->record_offset < 0 ? 'n' : ' ';
 	nulls[5] = position->kafka_offset < 0 ? 'n' : ' ';
 	nulls[6] = position->epoch < 0 ? 'n' : ' ';
+	values[7] = ObjectIdGetDatum(position->relation);
+	nulls[7] = OidIsValid(position->relation) ? ' ' : 'n';
 
 	eventlog_mirror_sql_begin(&session);
 	if (run(&update_position, types, values, nulls) == 0)
@@ -153,6 +155,20 @@ eventlog_mirror_syncs_forget(int32 id)
 								 1, types, values, NULL);
 }
 
+void
+eventlog_mirror_positions_forget(int32 id, const char *kafka_topic)
+{
+	Oid			types[2] = {INT4OID, TEXTOID};
+	Datum		values[2] = {Int32GetDatum(id), CStringGetTextDatum(kafka_topic)};
+
+	eventlog_catalog_sql_execute("mirror", "mirrors",
+								 "WITH pairs AS (DELETE FROM eventlog.mirror_sync"
+								 " WHERE mirror OPERATOR(pg_catalog.=) $1 AND kafka_topic OPERATOR(pg_catalog.=) $2)"
+								 " DELETE FROM eventlog.mirror_position"
+								 " WHERE mirror OPERATOR(pg_catalog.=) $1 AND kafka_topic OPERATOR(pg_catalog.=) $2",
+								 2, types, values, NULL);
+}
+
 /* ---- reading ---- */
 
 static int64
@@ -190,7 +206,8 @@ eventlog_mirror_positions_load(int32 id, EventlogMirrorPosition **positions)
 	int			n;
 
 	eventlog_mirror_sql_begin(&session);
-	if (SPI_execute_with_args("SELECT topic, kafka_topic, partition, record_offset, kafka_offset, epoch"
+	if (SPI_execute_with_args("SELECT topic, kafka_topic, partition, record_offset, kafka_offset, epoch,"
+							  " relation::pg_catalog.oid::pg_catalog.int8"
 							  " FROM eventlog.mirror_position WHERE mirror OPERATOR(pg_catalog.=) $1"
 							  " ORDER BY kafka_topic, partition",
 							  1, types, values, NULL, true, 0) != SPI_OK_SELECT)
@@ -208,6 +225,7 @@ eventlog_mirror_positions_load(int32 id, EventlogMirrorPosition **positions)
 		position->record_offset = int64_column(i, 4);
 		position->kafka_offset = int64_column(i, 5);
 		position->epoch = int32_column(i, 6);
+		position->relation = (Oid) Max(int64_column(i, 7), 0);
 	}
 	MemoryContextSwitchTo(old);
 	eventlog_catalog_sql_end(&session);

@@ -104,6 +104,12 @@ extern EventlogMirrorOut *eventlog_mirror_out_create(EventlogMirrorPair *pair,
  */
 extern void eventlog_mirror_out_step(EventlogMirrorOut *out, TimestampTz now, int64 *wait_ms);
 
+/*
+ * In a transaction, when tables have changed: if its topic is not the one that it
+ * was, or there is none of that name, it has news.
+ */
+extern void eventlog_mirror_out_check_topic(EventlogMirrorOut *out);
+
 /* Has its topic changed since it was found empty?  Needs no transaction. */
 extern bool eventlog_mirror_out_has_news(const EventlogMirrorOut *out);
 

@@ -11,8 +11,6 @@
  *	  when it is renamed the mirror follows;
  *	- DROP OWNED and REASSIGN OWNED take mirrors as they take other objects, and
  *	  a role that has mirrors in this database cannot be dropped;
- *	- a topic that is dropped ends its mirrors to Kafka, since another one of the
- *	  same name has other records at the offsets that have been sent;
  *	- the extension cannot be dropped while there are mirrors: what they have
  *	  in Kafka would go on from where nobody knows.
  *
@@ -225,20 +223,4 @@ eventlog_mirror_utility_after(Node *statement)
 		follow_reassign((ReassignOwnedStmt *) statement);
 	else
 		follow_rename((RenameStmt *) statement);
-}
-
-void
-eventlog_mirror_topic_dropped(const char *topic)
-{
-	Oid			types[1] = {TEXTOID};
-	Datum		values[1] = {CStringGetTextDatum(topic)};
-
-	/* the extension's tables may be on their way out, too */
-	if (!eventlog_catalog_has("mirror") || !eventlog_catalog_has("mirror_position"))
-		return;
-	change("UPDATE eventlog.mirror m SET stopped ="
-		   " pg_catalog.format('diverged: topic \"%s\" was dropped; another one of that name has to be sent from a start that is given', $1)"
-		   " WHERE direction OPERATOR(pg_catalog.=) 'out' AND topic OPERATOR(pg_catalog.=) $1"
-		   " AND EXISTS (SELECT FROM eventlog.mirror_position p WHERE p.mirror OPERATOR(pg_catalog.=) m.id)"
-		   " RETURNING server", 1, types, values);
 }

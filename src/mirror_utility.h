@@ -23,7 +23,4 @@ extern void eventlog_mirror_check_server_drop(Oid serverid);
 /* Raise if there is a mirror in this database: the extension is to go. */
 extern void eventlog_mirror_check_none(void);
 
-/* A topic is being dropped: its mirrors to Kafka are diverged from now on. */
-extern void eventlog_mirror_topic_dropped(const char *topic);
-
 #endif							/* EVENTLOG_MIRROR_UTILITY_H */

@@ -414,10 +414,6 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 		eventlog_partition_forget(object_id);
 	if (get_rel_relkind(object_id) == RELKIND_PARTITIONED_TABLE)
 	{
-		EventlogTopic *topic = eventlog_topic_by_relid(object_id);
-
-		if (topic != NULL)
-			eventlog_mirror_topic_dropped(topic->name);
 		eventlog_topic_catalog_delete(object_id);
 		eventlog_group_forget_topic(object_id);
 	}
